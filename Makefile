@@ -1,0 +1,52 @@
+# Everything runs in .venv, which `make install` makes from pyproject.toml and constraints.txt.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+EXTRA ?= cpu
+
+# uv does not read pip's settings: a folder of wheels given to pip is passed on; otherwise a CPU
+# build of torch comes from PyTorch's own index.
+ifeq ($(EXTRA),cpu)
+ifdef PIP_FIND_LINKS
+export UV_FIND_LINKS := $(PIP_FIND_LINKS)
+else
+export UV_TORCH_BACKEND := cpu
+endif
+endif
+
+.PHONY: install demo test lint bench format clean
+
+install: $(VENV)/.installed-$(EXTRA)
+
+$(VENV)/.installed-$(EXTRA): pyproject.toml constraints-$(EXTRA).txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints-$(EXTRA).txt uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints-$(EXTRA).txt -e '.[$(EXTRA),dev]'
+	touch $@
+
+demo: install
+	$(BIN)/hub demo $(ARGS)
+
+test: install browser
+	$(BIN)/pytest $(ARGS)
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: install
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# One benchmark: make bench BENCH=overhead
+bench: install
+	$(BIN)/python -m benchmarks.$(BENCH)
+
+.PHONY: browser
+browser: install
+	$(BIN)/python -m tests.browser
+
+clean:
+	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,213 @@
+"""Every error that Loom raises on purpose.
+
+    HubError
+    ├── UsageError               the command or request itself is malformed
+    │   ├── InvalidName          an adapter, alias or namespace name breaks the grammar
+    │   └── InvalidReference     a reference cannot be parsed
+    ├── NotFound                 something named does not exist
+    │   ├── NoHome               the folder is not a hub's home
+    │   ├── UnknownReference     adapter, version, alias or digest
+    │   ├── UnknownBase
+    │   ├── UnknownRun
+    │   └── UnknownInteraction   also comparisons
+    ├── Conflict                 the world is not as the caller thought
+    │   └── AliasMoved           a compare-and-swap lost
+    ├── InvalidData              a data file or a row of it is unusable
+    ├── InvalidConfig            one or more settings are unusable, all reported together
+    ├── AdapterRejected          a version failed a check at publish
+    ├── IntegrityError           stored bytes do not match their hash
+    ├── GateRefused              the evaluation says FAIL (exit 3) or INSUFFICIENT (exit 4)
+    ├── MissingExtra             the command needs an extra that is not installed
+    ├── BaseError                a base model could not be built, read or identified
+    ├── TrainingError            a run could not be carried through
+    ├── EngineError              the engine misbehaved
+    │   ├── EngineStartFailed    it did not come up; carries its last log lines
+    │   ├── EngineUnavailable    it is down or restarting; try again
+    │   └── EngineRefused        it answered a load or a request with an error
+    └── AddressRefused           the gateway may not listen there (in use, or not safe)
+
+The core raises; exactly one place per program turns an error into words: `hub.cli.main` for the
+command line, `serve.failures` for HTTP. No other module prints an error or maps it to a status.
+"""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+
+class HubError(Exception):
+    """What was wrong (`message`), where (`where`: file, row, field) and what to do (`hint`).
+
+    `exit_code` is the command line's exit status, `status` the HTTP status, `kind` and `code`
+    the `type` and `code` of OpenAI's error object.
+    """
+
+    exit_code: int = 1
+    status: ClassVar[int] = 500
+    kind: ClassVar[str] = "server_error"
+    code: ClassVar[str | None] = None
+
+    def __init__(self, message: str, *, where: str | None = None, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.where = where
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.message}" if self.where else self.message
+
+    def to_openai(self) -> dict[str, Any]:
+        """The body `{"error": {...}}` that OpenAI's clients understand."""
+        message = f"{self}. {self.hint}" if self.hint else str(self)
+        return {"error": {"message": message, "type": self.kind, "param": None, "code": self.code}}
+
+
+class UsageError(HubError):
+    exit_code = 2
+    status = 400
+    kind = "invalid_request_error"
+    code = "invalid_request"
+
+
+class InvalidName(UsageError):
+    code = "invalid_name"
+
+
+class InvalidReference(UsageError):
+    code = "invalid_reference"
+
+
+class NotFound(HubError):
+    status = 404
+    kind = "invalid_request_error"
+    code = "not_found"
+
+
+class NoHome(NotFound):
+    code = "no_home"
+
+
+class UnknownReference(NotFound):
+    """The `model` of a request, or the reference of a command, names nothing published."""
+
+    code = "model_not_found"
+
+
+class UnknownBase(NotFound):
+    code = "base_not_found"
+
+
+class UnknownRun(NotFound):
+    code = "run_not_found"
+
+
+class UnknownInteraction(NotFound):
+    code = "interaction_not_found"
+
+
+class Conflict(HubError):
+    status = 409
+    kind = "invalid_request_error"
+    code = "conflict"
+
+
+class AliasMoved(Conflict):
+    """A compare-and-swap found another version than expected; `current` is what it is now."""
+
+    code = "alias_moved"
+
+    def __init__(self, message: str, *, current: int | None, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.current = current
+
+
+class InvalidData(HubError):
+    status = 400
+    kind = "invalid_request_error"
+    code = "invalid_data"
+
+
+class InvalidConfig(HubError):
+    """Carries every problem found, so that one round of mending is enough."""
+
+    exit_code = 2
+    status = 400
+    kind = "invalid_request_error"
+    code = "invalid_config"
+
+    def __init__(self, problems: Sequence[str], *, where: str | None = None) -> None:
+        count = "1 setting is" if len(problems) == 1 else f"{len(problems)} settings are"
+        listed = "".join(f"\n  - {problem}" for problem in problems)
+        super().__init__(f"{count} unusable:{listed}", where=where)
+        self.problems = tuple(problems)
+
+
+class AdapterRejected(HubError):
+    """`check` is the stable name of the check that refused, as `hub verify` lists it."""
+
+    status = 400
+    kind = "invalid_request_error"
+    code = "adapter_rejected"
+
+    def __init__(
+        self, message: str, *, check: str, where: str | None = None, hint: str | None = None
+    ) -> None:
+        super().__init__(message, where=where, hint=hint)
+        self.check = check
+
+
+class IntegrityError(HubError):
+    code = "integrity_error"
+
+
+class GateRefused(HubError):
+    """The gate's verdict is not PASS; the exit code tells FAIL (3) from INSUFFICIENT (4)."""
+
+    status = 409
+    kind = "invalid_request_error"
+    code = "gate_refused"
+
+    def __init__(self, message: str, *, verdict: str, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.verdict = verdict
+        self.exit_code = 3 if verdict == "FAIL" else 4
+
+
+class MissingExtra(HubError):
+    code = "missing_extra"
+
+
+class BaseError(HubError):
+    status = 400
+    code = "base_error"
+
+
+class TrainingError(HubError):
+    code = "training_failed"
+
+
+class EngineError(HubError):
+    status = 502
+    code = "engine_error"
+
+
+class EngineStartFailed(EngineError):
+    code = "engine_start_failed"
+
+    def __init__(self, message: str, *, log_tail: str, hint: str | None = None) -> None:
+        shown = f"{message}; its last log lines:\n{log_tail}" if log_tail else message
+        super().__init__(shown, hint=hint)
+        self.log_tail = log_tail
+
+
+class EngineUnavailable(EngineError):
+    status = 503
+    code = "engine_unavailable"
+
+
+class EngineRefused(EngineError):
+    code = "engine_refused"
+
+
+class AddressRefused(HubError):
+    status = 400
+    code = "address_refused"

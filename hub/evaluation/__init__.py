@@ -1,0 +1,1 @@
+"""Is the tuned model better? Metrics, paired statistics and the gate."""

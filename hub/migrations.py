@@ -1,0 +1,231 @@
+"""The registry's schema, as numbered steps. Append only: a released step is never edited.
+
+Versions, their files and the history of aliases are immutable, and the database itself says so:
+triggers refuse what no code path should ever try.
+"""
+
+from typing import Any
+
+from hub.sqlite import Migrations
+
+registry_migrations = Migrations("registry")
+interaction_migrations = Migrations("interactions")
+
+
+@registry_migrations()
+def m001_registry(db: Any) -> None:
+    for statement in _M001:
+        db.execute(statement)
+
+
+@interaction_migrations()
+def m001_interactions(db: Any) -> None:
+    for statement in _M001_INTERACTIONS:
+        db.execute(statement)
+
+
+_M001 = (
+    "CREATE TABLE settings (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT",
+    """
+    CREATE TABLE bases (
+        id INTEGER PRIMARY KEY,
+        name TEXT NOT NULL UNIQUE,
+        source TEXT NOT NULL,             -- a folder, or a model's name on the Hugging Face Hub
+        revision TEXT NOT NULL,
+        config_sha256 TEXT NOT NULL,
+        tokenizer_sha256 TEXT NOT NULL,
+        template_sha256 TEXT NOT NULL,
+        digest TEXT NOT NULL,             -- over the four above
+        shapes TEXT NOT NULL,             -- JSON: tensor name -> shape
+        added_at TEXT NOT NULL
+    ) STRICT
+    """,
+    """
+    CREATE TABLE adapters (
+        id INTEGER PRIMARY KEY,
+        name TEXT NOT NULL UNIQUE,
+        base_id INTEGER NOT NULL REFERENCES bases(id),
+        last_number INTEGER NOT NULL DEFAULT 0,  -- only ever grows, so numbers are never used again
+        created_at TEXT NOT NULL
+    ) STRICT
+    """,
+    """
+    CREATE TABLE datasets (
+        id INTEGER PRIMARY KEY,
+        digest TEXT NOT NULL UNIQUE,      -- sha256 over the canonical rows
+        name TEXT NOT NULL,
+        source TEXT NOT NULL,
+        format TEXT NOT NULL,
+        rows INTEGER NOT NULL,
+        lint TEXT NOT NULL,               -- JSON: the lint report
+        added_at TEXT NOT NULL
+    ) STRICT
+    """,
+    """
+    CREATE TABLE runs (
+        id TEXT PRIMARY KEY,
+        adapter TEXT NOT NULL,
+        method TEXT NOT NULL,
+        status TEXT NOT NULL CHECK (status IN ('running', 'finished', 'failed')),
+        base_id INTEGER NOT NULL REFERENCES bases(id),
+        dataset_id INTEGER NOT NULL REFERENCES datasets(id),
+        config TEXT NOT NULL,             -- JSON: the full training config
+        pid INTEGER NOT NULL,
+        started_at TEXT NOT NULL,
+        finished_at TEXT,
+        lineage TEXT,                     -- JSON: what a version made from this run will say of it
+        error TEXT
+    ) STRICT
+    """,
+    """
+    CREATE TABLE versions (
+        id INTEGER PRIMARY KEY,
+        adapter_id INTEGER NOT NULL REFERENCES adapters(id),
+        number INTEGER NOT NULL CHECK (number > 0),
+        digest TEXT NOT NULL,
+        manifest TEXT NOT NULL,
+        rank INTEGER NOT NULL,
+        size INTEGER NOT NULL,            -- bytes
+        lineage TEXT NOT NULL,            -- JSON
+        run_id TEXT REFERENCES runs(id),
+        dataset_id INTEGER REFERENCES datasets(id),
+        published_by TEXT NOT NULL,
+        published_at TEXT NOT NULL,
+        deleted_at TEXT,
+        UNIQUE (adapter_id, number)
+    ) STRICT
+    """,
+    """
+    CREATE UNIQUE INDEX versions_by_digest ON versions (adapter_id, digest)
+        WHERE deleted_at IS NULL
+    """,
+    """
+    CREATE TABLE version_files (
+        version_id INTEGER NOT NULL REFERENCES versions(id),
+        path TEXT NOT NULL,
+        sha256 TEXT NOT NULL,
+        size INTEGER NOT NULL,
+        PRIMARY KEY (version_id, path)
+    ) STRICT, WITHOUT ROWID
+    """,
+    "CREATE INDEX version_files_by_blob ON version_files (sha256)",
+    """
+    CREATE TABLE version_parents (
+        version_id INTEGER NOT NULL REFERENCES versions(id),
+        parent_id INTEGER NOT NULL REFERENCES versions(id),
+        relation TEXT NOT NULL CHECK (relation IN ('continued', 'composed')),
+        weight TEXT,                      -- a decimal, for composed versions
+        PRIMARY KEY (version_id, parent_id)
+    ) STRICT, WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE aliases (
+        adapter_id INTEGER NOT NULL REFERENCES adapters(id),
+        alias TEXT NOT NULL,
+        version_id INTEGER NOT NULL REFERENCES versions(id),
+        PRIMARY KEY (adapter_id, alias)
+    ) STRICT, WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE alias_moves (
+        id INTEGER PRIMARY KEY,
+        adapter_id INTEGER NOT NULL REFERENCES adapters(id),
+        alias TEXT NOT NULL,
+        action TEXT NOT NULL CHECK (action IN ('publish', 'set', 'promote', 'rollback', 'rm')),
+        from_version_id INTEGER REFERENCES versions(id),
+        to_version_id INTEGER REFERENCES versions(id),
+        who TEXT NOT NULL,
+        why TEXT NOT NULL,
+        verdict TEXT NOT NULL,            -- PASS, FAIL, INSUFFICIENT, NONE
+        forced INTEGER NOT NULL CHECK (forced IN (0, 1)),
+        at TEXT NOT NULL
+    ) STRICT
+    """,
+    "CREATE INDEX alias_moves_by_alias ON alias_moves (adapter_id, alias, id)",
+    """
+    CREATE TABLE evaluations (
+        id INTEGER PRIMARY KEY,
+        version_id INTEGER NOT NULL REFERENCES versions(id),
+        against TEXT NOT NULL,            -- 'base' or a version, as it stood then
+        dataset_id INTEGER NOT NULL REFERENCES datasets(id),
+        metric TEXT NOT NULL,
+        verdict TEXT NOT NULL CHECK (verdict IN ('PASS', 'FAIL', 'INSUFFICIENT')),
+        result TEXT NOT NULL,             -- JSON: scores, intervals, rows
+        at TEXT NOT NULL
+    ) STRICT
+    """,
+    "CREATE INDEX evaluations_by_version ON evaluations (version_id, id)",
+    """
+    CREATE TRIGGER versions_are_immutable BEFORE UPDATE OF
+        adapter_id, number, digest, manifest, rank, size, lineage, run_id, dataset_id,
+        published_by, published_at ON versions
+    BEGIN SELECT RAISE(ABORT, 'a version is immutable'); END
+    """,
+    """
+    CREATE TRIGGER version_files_are_immutable BEFORE UPDATE ON version_files
+    BEGIN SELECT RAISE(ABORT, 'a version is immutable'); END
+    """,
+    """
+    CREATE TRIGGER alias_moves_are_append_only_1 BEFORE UPDATE ON alias_moves
+    BEGIN SELECT RAISE(ABORT, 'the history of aliases is append-only'); END
+    """,
+    """
+    CREATE TRIGGER alias_moves_are_append_only_2 BEFORE DELETE ON alias_moves
+    BEGIN SELECT RAISE(ABORT, 'the history of aliases is append-only'); END
+    """,
+    """
+    CREATE TRIGGER numbers_only_grow BEFORE UPDATE OF last_number ON adapters
+    WHEN new.last_number < old.last_number
+    BEGIN SELECT RAISE(ABORT, 'version numbers are never used again'); END
+    """,
+)
+
+_M001_INTERACTIONS = (
+    """
+    CREATE TABLE interactions (
+        id TEXT PRIMARY KEY,
+        at TEXT NOT NULL,
+        endpoint TEXT NOT NULL,           -- chat or completions
+        requested TEXT NOT NULL,          -- `model` as the client wrote it
+        adapter TEXT NOT NULL,            -- the version that answered: support@3, or base
+        digest TEXT NOT NULL,             -- of that version; '' for the base
+        request TEXT NOT NULL,            -- JSON: the client's body
+        answer TEXT NOT NULL,             -- the first choice's text
+        response TEXT NOT NULL,           -- JSON: choices, usage and finish reasons
+        status TEXT NOT NULL CHECK (status IN ('complete', 'incomplete', 'failed')),
+        error TEXT,
+        user TEXT,                        -- the body's `user`
+        ttft_ms REAL,
+        latency_ms REAL NOT NULL,
+        prompt_tokens INTEGER,
+        completion_tokens INTEGER
+    ) STRICT
+    """,
+    "CREATE INDEX interactions_by_time ON interactions (at)",
+    """
+    CREATE TABLE feedback (
+        id INTEGER PRIMARY KEY,
+        interaction_id TEXT NOT NULL REFERENCES interactions(id),
+        kind TEXT NOT NULL CHECK (kind IN ('thumb', 'edit', 'tags')),
+        thumb INTEGER CHECK (thumb IN (-1, 1)),
+        edit TEXT,
+        tags TEXT,                        -- JSON: list of strings
+        comment TEXT,
+        at TEXT NOT NULL
+    ) STRICT
+    """,
+    "CREATE INDEX feedback_by_interaction ON feedback (interaction_id)",
+    """
+    CREATE TABLE comparisons (
+        id TEXT PRIMARY KEY,
+        at TEXT NOT NULL,
+        messages TEXT NOT NULL,           -- JSON
+        left_arm TEXT NOT NULL,           -- references as they were asked for
+        right_arm TEXT NOT NULL,
+        left_interaction TEXT REFERENCES interactions(id),
+        right_interaction TEXT REFERENCES interactions(id),
+        vote TEXT CHECK (vote IN ('left', 'right', 'tie', 'both_bad', 'none')),
+        voted_at TEXT
+    ) STRICT
+    """,
+)

@@ -1,0 +1,122 @@
+"""What the registry hands out: frozen records, no behaviour beyond naming themselves."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from hub.manifest import BaseIdentity, Manifest
+from hub.names import engine_name
+
+
+@dataclass(frozen=True)
+class Base:
+    """A base model that adapters are trained on.
+
+    `source` is what transformers and vLLM load: a folder, or a name on the Hugging Face Hub.
+    `shapes` maps the names of its weights to their shapes.
+    """
+
+    id: int
+    name: str
+    source: str
+    identity: BaseIdentity
+    digest: str
+    shapes: dict[str, tuple[int, ...]]
+    added_at: str
+
+
+@dataclass(frozen=True)
+class Version:
+    """One immutable version of an adapter."""
+
+    id: int
+    adapter: str
+    number: int
+    digest: str
+    base: str
+    base_digest: str
+    rank: int
+    size: int
+    manifest: Manifest
+    lineage: dict[str, Any]
+    published_by: str
+    published_at: str
+
+    def __str__(self) -> str:
+        return f"{self.adapter}@{self.number}"
+
+    @property
+    def engine_name(self) -> str:
+        return engine_name(self.adapter, self.number, self.digest)
+
+
+@dataclass(frozen=True)
+class AdapterSummary:
+    """One line of `hub ls`."""
+
+    name: str
+    base: str
+    versions: int
+    newest: int | None
+    aliases: dict[str, int]
+    updated_at: str
+
+
+@dataclass(frozen=True)
+class AliasMove:
+    """One row of an alias's history; `None` for a version means that there was none."""
+
+    alias: str
+    action: str
+    from_number: int | None
+    to_number: int | None
+    who: str
+    why: str
+    verdict: str
+    forced: bool
+    at: str
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set that was linted or trained on; `digest` is over its canonical rows."""
+
+    id: int
+    digest: str
+    name: str
+    source: str
+    format: str
+    rows: int
+    lint: dict[str, Any]
+    added_at: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run."""
+
+    id: str
+    adapter: str
+    method: str
+    status: str
+    base: str
+    dataset_digest: str
+    config: dict[str, Any]
+    pid: int
+    started_at: str
+    finished_at: str | None
+    lineage: dict[str, Any] | None
+    error: str | None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One evaluation of a version against the base or another version."""
+
+    id: int
+    version: str
+    against: str
+    dataset_digest: str
+    metric: str
+    verdict: str
+    result: dict[str, Any]
+    at: str

@@ -1,0 +1,223 @@
+"""The versions in the registry: immutable, numbered once, found by number or digest."""
+
+import json
+from difflib import get_close_matches
+from typing import Any
+
+from hub.aliases import alias_numbers, write_move
+from hub.clock import now
+from hub.database import one, transaction, whoami
+from hub.errors import AdapterRejected, InvalidReference, UnknownBase, UnknownReference
+from hub.manifest import Manifest, canonical_json
+from hub.names import PRODUCTION, AdapterRef, Digest, Number, parse_name
+from hub.records import Base, Version
+from hub.sqlite import Database
+
+_VERSION = """
+    SELECT versions.*, adapters.name AS adapter, bases.name AS base, bases.digest AS base_digest
+    FROM versions
+    JOIN adapters ON adapters.id = versions.adapter_id
+    JOIN bases ON bases.id = adapters.base_id
+    WHERE versions.deleted_at IS NULL
+"""
+
+
+class Versions:
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def add(
+        self,
+        name: str,
+        manifest: Manifest,
+        *,
+        rank: int,
+        lineage: dict[str, Any],
+        run_id: str | None = None,
+        dataset_id: int | None = None,
+        parent: Version | None = None,
+    ) -> tuple[Version, bool]:
+        """Record a version whose files are already in the store; tells whether it is new.
+
+        The same content published again is the version that it already was. The first version
+        of an adapter becomes `production`; later ones don't move it.
+
+        Raises:
+            UnknownBase: when the manifest's base is not in this registry.
+            AdapterRejected: when the adapter stands on another base.
+        """
+        parse_name(name)
+        digest = manifest.digest()
+        with transaction(self._db):
+            base = one(self._db, "SELECT id FROM bases WHERE digest = ?", manifest.base.digest())
+            if base is None:
+                raise UnknownBase(f"the base '{manifest.base.name}' is not in this registry")
+            adapter = self._adapter_on_base(name, int(base["id"]), manifest.base.name)
+            known = one(
+                self._db,
+                "SELECT number FROM versions WHERE adapter_id = ? AND digest = ?"
+                " AND deleted_at IS NULL",
+                adapter["id"],
+                digest,
+            )
+            if known is not None:
+                number, created = int(known["number"]), False
+            else:
+                number, created = int(adapter["last_number"]) + 1, True
+                self._insert_version(
+                    int(adapter["id"]), number, manifest, rank, lineage, run_id, dataset_id, parent
+                )
+        return self.get(name, number), created
+
+    def _insert_version(
+        self,
+        adapter_id: int,
+        number: int,
+        manifest: Manifest,
+        rank: int,
+        lineage: dict[str, Any],
+        run_id: str | None,
+        dataset_id: int | None,
+        parent: Version | None,
+    ) -> None:
+        self._db.execute("UPDATE adapters SET last_number = ? WHERE id = ?", [number, adapter_id])
+        version_id: Any = (
+            self._db.table("versions")
+            .insert(
+                {
+                    "adapter_id": adapter_id,
+                    "number": number,
+                    "digest": manifest.digest(),
+                    "manifest": manifest.to_json(),
+                    "rank": rank,
+                    "size": manifest.size,
+                    "lineage": canonical_json(lineage),
+                    "run_id": run_id,
+                    "dataset_id": dataset_id,
+                    "published_by": whoami(),
+                    "published_at": now(),
+                    "deleted_at": None,
+                }
+            )
+            .last_pk
+        )
+        for entry in manifest.files:
+            self._db.execute(
+                "INSERT INTO version_files VALUES (?, ?, ?, ?)",
+                [version_id, entry.path, entry.sha256, entry.size],
+            )
+        if parent is not None:
+            self._db.execute(
+                "INSERT INTO version_parents VALUES (?, ?, 'continued', NULL)",
+                [version_id, parent.id],
+            )
+        if number == 1:
+            write_move(
+                self._db,
+                adapter_id,
+                PRODUCTION,
+                from_id=None,
+                to_id=version_id,
+                action="publish",
+                why="first version",
+            )
+
+    def _adapter_on_base(self, name: str, base_id: int, base_name: str) -> dict[str, Any]:
+        row = one(
+            self._db,
+            "SELECT adapters.*, bases.name AS base FROM adapters"
+            " JOIN bases ON bases.id = base_id WHERE adapters.name = ?",
+            name,
+        )
+        if row is None:
+            self._db.table("adapters").insert(
+                {"name": name, "base_id": base_id, "last_number": 0, "created_at": now()}
+            )
+            return self._adapter_on_base(name, base_id, base_name)
+        if row["base_id"] != base_id:
+            raise AdapterRejected(
+                f"the adapter '{name}' stands on the base '{row['base']}', not on '{base_name}'",
+                check="base",
+                hint="Publish it under another name: an adapter keeps its base for life.",
+            )
+        return row
+
+    def get(self, name: str, number: int) -> Version:
+        """Raises UnknownReference when there is no such version."""
+        row = one(self._db, f"{_VERSION} AND adapters.name = ? AND number = ?", name, number)
+        if row is None:
+            raise self.unknown(AdapterRef(name, Number(number)))
+        return _version(row)
+
+    def of(self, name: str) -> list[Version]:
+        """All versions of an adapter, newest first; raises UnknownReference for an unknown one."""
+        rows = self._db.query(f"{_VERSION} AND adapters.name = ? ORDER BY number DESC", [name])
+        found = [_version(row) for row in rows]
+        if not found:
+            raise self.unknown(AdapterRef(name))
+        return found
+
+    def find(self, name: str, digest: str) -> Version | None:
+        """The version of an adapter that has this whole digest, if there is one."""
+        row = one(
+            self._db, f"{_VERSION} AND adapters.name = ? AND versions.digest = ?", name, digest
+        )
+        return _version(row) if row else None
+
+    def all(self, base: Base | None = None) -> list[Version]:
+        """Every version in the hub (of one base), by adapter name and number."""
+        where, values = ("AND bases.id = ?", [base.id]) if base else ("", [])
+        rows = self._db.query(f"{_VERSION} {where} ORDER BY adapters.name, number", values)
+        return [_version(row) for row in rows]
+
+    def by_digest(self, reference: AdapterRef, digest: Digest) -> Version:
+        rows = list(
+            self._db.query(
+                f"{_VERSION} AND adapters.name = ? AND versions.digest LIKE ?",
+                [reference.name, f"{digest.value}%"],
+            )
+        )
+        if not rows:
+            raise self.unknown(reference)
+        if len(rows) > 1:
+            raise InvalidReference(
+                f"{reference} fits {len(rows)} versions", hint="Give more digits."
+            )
+        return _version(rows[0])
+
+    def unknown(self, reference: AdapterRef) -> UnknownReference:
+        known = [row["name"] for row in self._db.query("SELECT name FROM adapters ORDER BY name")]
+        if reference.name in known:
+            numbers = [
+                str(row["number"])
+                for row in self._db.query(
+                    f"{_VERSION} AND adapters.name = ? ORDER BY number DESC LIMIT 5",
+                    [reference.name],
+                )
+            ]
+            aliases = list(alias_numbers(self._db, reference.name))
+            exists = ", ".join(f"{reference.name}@{part}" for part in (*aliases, *numbers))
+            hint = f"There are: {exists}." if exists else "It has no versions."
+        elif known:
+            near = get_close_matches(reference.name, known, n=5) or known[:5]
+            hint = f"There are: {', '.join(near)} ({len(known)} in all). Run `hub ls`."
+        else:
+            hint = f"Nothing is published yet. Run `hub train {reference.name} --data FILE`."
+        return UnknownReference(f"there is no adapter '{reference}'", hint=hint)
+
+
+def _version(row: dict[str, Any]) -> Version:
+    return Version(
+        id=row["id"],
+        adapter=row["adapter"],
+        number=row["number"],
+        digest=row["digest"],
+        base=row["base"],
+        base_digest=row["base_digest"],
+        rank=row["rank"],
+        size=row["size"],
+        manifest=Manifest.from_json(row["manifest"]),
+        lineage=json.loads(row["lineage"]),
+        published_by=row["published_by"],
+        published_at=row["published_at"],
+    )

@@ -1,0 +1,220 @@
+"""Versions, aliases and their history in a real SQLite file."""
+
+import multiprocessing
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from hub.clock import now
+from hub.errors import (
+    AdapterRejected,
+    AliasMoved,
+    Conflict,
+    InvalidReference,
+    NoHome,
+    UnknownReference,
+)
+from hub.home import Home
+from hub.manifest import BaseIdentity, FileEntry, Manifest
+from hub.names import AdapterRef, Alias, Digest, Number
+from hub.records import Base, Version
+from hub.registry import Registry
+
+
+def add(registry: Registry, base: Base, content: int, name: str = "support") -> Version:
+    manifest = Manifest(base.identity, (FileEntry("adapter_config.json", f"{content:064x}", 1),))
+    return registry.versions.add(name, manifest, rank=4, lineage={})[0]
+
+
+def test_numbers_count_up_and_content_is_known_again(registry: Registry, base: Base) -> None:
+    """The same bytes are the same version; other bytes are the next number."""
+    first, second = add(registry, base, 1), add(registry, base, 2)
+    assert (first.number, second.number) == (1, 2)
+    assert add(registry, base, 1) == first
+    assert [version.number for version in registry.versions.of("support")] == [2, 1]
+
+
+def test_the_first_version_is_production_and_later_ones_are_not(
+    registry: Registry, base: Base
+) -> None:
+    """Publishing never moves production under running traffic."""
+    add(registry, base, 1)
+    add(registry, base, 2)
+    assert registry.resolve(AdapterRef("support")).number == 1
+    assert [move.action for move in registry.aliases.history("support")] == ["publish"]
+
+
+def test_references_resolve_by_number_alias_and_digest(registry: Registry, base: Base) -> None:
+    """Every kind of reference finds the version that it names."""
+    first, second = add(registry, base, 1), add(registry, base, 2)
+    registry.aliases.move(second, "candidate", action="set")
+    for selector, expected in (
+        (Number(2), second),
+        (Alias("candidate"), second),
+        (Alias("production"), first),
+        (Digest(second.digest[:12]), second),
+        (Digest(second.digest), second),
+    ):
+        assert registry.resolve(AdapterRef("support", selector)) == expected
+
+
+def test_an_ambiguous_digest_is_refused(registry: Registry, base: Base) -> None:
+    """A digest's first digits name one version or none; this asks with digits that all share."""
+    versions = [add(registry, base, content) for content in range(20)]
+    shared = [v for v in versions if v.digest[0] == versions[0].digest[0]]
+    assert len(shared) > 1
+    with pytest.raises(InvalidReference, match="fits"):
+        registry.resolve(AdapterRef("support", Digest(versions[0].digest[0])))
+
+
+def test_an_unknown_name_says_what_exists(registry: Registry, base: Base) -> None:
+    """The hint lists near names, versions and aliases, and the command to run."""
+    with pytest.raises(UnknownReference) as nothing:
+        registry.resolve(AdapterRef("support"))
+    assert "hub train support" in str(nothing.value.hint)
+    add(registry, base, 1)
+    with pytest.raises(UnknownReference) as typo:
+        registry.resolve(AdapterRef("suport"))
+    assert "support" in str(typo.value.hint)
+    with pytest.raises(UnknownReference) as number:
+        registry.resolve(AdapterRef("support", Number(9)))
+    assert "support@production" in str(number.value.hint)
+    assert "support@1" in str(number.value.hint)
+
+
+def test_promote_and_rollback_are_a_stack(registry: Registry, base: Base) -> None:
+    """Rolling back twice goes back two versions; the history keeps every move."""
+    versions = [add(registry, base, content) for content in (1, 2, 3)]
+    for version in versions[1:]:
+        registry.aliases.move(version)
+    for expected in (2, 1):
+        target = registry.before_rollback("support")
+        assert target.number == expected
+        registry.aliases.move(target, action="rollback", expect=expected + 1)
+    with pytest.raises(Conflict, match="no earlier version"):
+        registry.before_rollback("support")
+    moves = [(m.action, m.from_number, m.to_number) for m in registry.aliases.history("support")]
+    assert moves == [
+        ("rollback", 2, 1),
+        ("rollback", 3, 2),
+        ("promote", 2, 3),
+        ("promote", 1, 2),
+        ("publish", None, 1),
+    ]
+
+
+def test_a_rollback_after_a_rollback_and_a_promote(registry: Registry, base: Base) -> None:
+    """What was rolled back is no longer in the way of a later rollback."""
+    one, two, three = (add(registry, base, content) for content in (1, 2, 3))
+    registry.aliases.move(two)
+    registry.aliases.move(one, action="rollback")
+    registry.aliases.move(three)
+    assert registry.before_rollback("support").number == 1
+
+
+def test_resolve_at_a_time_answers_what_was_production_then(registry: Registry, base: Base) -> None:
+    """The history answers for the past."""
+    before = now()
+    first, second = add(registry, base, 1), add(registry, base, 2)
+    published = registry.aliases.history("support")[0].at
+    registry.aliases.move(second)
+    reference = AdapterRef("support")
+    assert registry.resolve(reference, at=published).number in (1, 2)
+    assert registry.resolve(reference, at="9999-01-01T00:00:00.000Z") == second
+    with pytest.raises(UnknownReference):
+        registry.resolve(reference, at="2000-01-01T00:00:00.000Z")
+    assert before <= published
+    assert first.number == 1
+
+
+def test_compare_and_swap_tells_the_loser_what_is_now(registry: Registry, base: Base) -> None:
+    """With --expect, an alias that has moved meanwhile stays where it is."""
+    add(registry, base, 1)
+    second = add(registry, base, 2)
+    registry.aliases.move(second, expect=1)
+    with pytest.raises(AliasMoved) as lost:
+        registry.aliases.move(second, expect=1)
+    assert lost.value.current == 2
+    assert len(registry.aliases.history("support")) == 2
+
+
+def _promote(root: str, number: int, barrier: object, results: object) -> None:
+    with Registry.open(Home(Path(root))) as registry:
+        version = registry.versions.get("support", number)
+        barrier.wait()  # type: ignore[attr-defined]
+        try:
+            registry.aliases.move(version, expect=1)
+            results.put(("won", number))  # type: ignore[attr-defined]
+        except AliasMoved as error:
+            results.put(("lost", error.current))  # type: ignore[attr-defined]
+
+
+def test_two_processes_promoting_at_once(registry: Registry, base: Base, home: Home) -> None:
+    """One wins, the other is told what it is now; never both, never neither."""
+    for content in (1, 2, 3):
+        add(registry, base, content)
+    context = multiprocessing.get_context("spawn")
+    barrier, results = context.Barrier(2), context.Queue()
+    children = [
+        context.Process(target=_promote, args=(str(home.root), number, barrier, results))
+        for number in (2, 3)
+    ]
+    for child in children:
+        child.start()
+    outcomes = dict(results.get(timeout=60) for _ in children)
+    for child in children:
+        child.join(60)
+    assert set(outcomes) == {"won", "lost"}
+    assert outcomes["won"] == outcomes["lost"] == registry.aliases.of("support")["production"]
+
+
+def test_a_change_by_another_process_is_noticed(registry: Registry, base: Base, home: Home) -> None:
+    """data_version changes when, and only when, somebody else has written."""
+    version = add(registry, base, 1)
+    before = registry.data_version()
+    assert registry.data_version() == before
+    with Registry.open(home) as other:
+        other.aliases.move(version, "candidate", action="set")
+    assert registry.data_version() != before
+    assert registry.resolve(AdapterRef("support", Alias("candidate"))) == version
+
+
+@pytest.mark.parametrize(
+    ("statement", "reason"),
+    [
+        ("UPDATE versions SET digest = 'x'", "immutable"),
+        ("UPDATE version_files SET sha256 = 'x'", "immutable"),
+        ("UPDATE alias_moves SET who = 'x'", "append-only"),
+        ("DELETE FROM alias_moves", "append-only"),
+        ("UPDATE adapters SET last_number = 0", "never used again"),
+        ("DELETE FROM bases", "FOREIGN KEY"),
+    ],
+)
+def test_the_database_itself_refuses_to_rewrite_history(
+    registry: Registry, base: Base, home: Home, statement: str, reason: str
+) -> None:
+    """Even plain SQL from another program can't change a version or its history."""
+    add(registry, base, 1)
+    with sqlite3.connect(home.registry) as connection:
+        connection.execute("PRAGMA foreign_keys = ON")
+        with pytest.raises(sqlite3.IntegrityError, match=reason):
+            connection.execute(statement)
+
+
+def test_an_adapter_keeps_its_base(registry: Registry, base: Base) -> None:
+    """A version on another base can't join an adapter."""
+    add(registry, base, 1)
+    other = registry.bases.add("/x", BaseIdentity("other", "r", "c", "t", ""), {})
+    with pytest.raises(AdapterRejected, match="stands on the base 'tiny'"):
+        add(registry, other, 2)
+    with pytest.raises(Conflict, match="other content"):
+        registry.bases.add("/x", BaseIdentity("tiny", "changed", "c", "t", ""), {})
+
+
+def test_a_folder_without_a_hub_is_told_so(tmp_path: Path) -> None:
+    """No command makes a database by accident."""
+    with pytest.raises(NoHome) as error:
+        Registry.open(Home(tmp_path))
+    assert "hub init" in str(error.value.hint)
+    assert list(tmp_path.iterdir()) == []
