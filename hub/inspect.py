@@ -129,7 +129,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def read_tensors(folder: Path) -> dict[str, Tensor]:
-    """readable: the weights are one whole safetensors file."""
+    """readable: the weights are one whole safetensors file. Tensors come in the order of names."""
     path = folder / WEIGHTS
     try:
         entries = safetensors.deserialize(path.read_bytes())  # type: ignore[no-untyped-call]
@@ -139,7 +139,7 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
         raise _refuse("readable", "no tensor in this file", path)
     return {
         name: Tensor(name, str(fact["dtype"]), tuple(fact["shape"]), bytes(fact["data"]))
-        for name, fact in entries
+        for name, fact in sorted(entries, key=lambda entry: str(entry[0]))
     }
 
 
