@@ -1,0 +1,1 @@
+"""Engines: the only part of Loom that knows vLLM, over HTTP and its command line alone."""

@@ -1,0 +1,167 @@
+"""vLLM's HTTP lines, spoken with aiohttp: one client for one life of one engine.
+
+aiohttp's exceptions end here: what fails on the way is EngineUnavailable, what the engine refuses
+is EngineRefused. Nothing is retried here, and no answer is interpreted beyond its status.
+"""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from weakref import WeakSet
+
+import aiohttp
+import orjson
+
+from hub.errors import EngineRefused, EngineUnavailable
+
+# vLLM's server closes idle connections after 5 s; reusing one just then would fail a request.
+_KEEPALIVE_S = 4.0
+_CONTROL_TIMEOUT = aiohttp.ClientTimeout(total=60)
+_HEALTH_TIMEOUT = aiohttp.ClientTimeout(total=10)
+_JSON = {"content-type": "application/json"}
+
+
+class EngineAnswer:
+    """An answer whose head has arrived; close it, or the engine goes on generating."""
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
+        self.status = response.status
+        self.content_type = response.headers.get("content-type", "application/json")
+
+    @property
+    def is_stream(self) -> bool:
+        return self.content_type.startswith("text/event-stream")
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body's bytes as they come. Raises EngineUnavailable when the connection breaks."""
+        try:
+            async for chunk in self._response.content.iter_any():
+                yield chunk
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise _unavailable("the engine broke off its answer", error) from error
+
+    async def read(self) -> bytes:
+        """The whole body. Raises EngineUnavailable when the connection breaks."""
+        try:
+            return await self._response.read()
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise _unavailable("the engine broke off its answer", error) from error
+
+    def close(self) -> None:
+        """Drop the connection unless the body has ended: vLLM then aborts the request."""
+        self._response.close()
+
+    def fail(self) -> None:
+        """Make whoever reads this raise EngineUnavailable: its engine is given up."""
+        # Closing a connection from this side leaves aiohttp's readers waiting for ever.
+        self._response.content.set_exception(aiohttp.ClientConnectionError("engine given up"))
+
+
+class EngineClient:
+    def __init__(self, url: str, *, silence_s: float) -> None:
+        self.url = url.rstrip("/")
+        self._silence_s = silence_s
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEPALIVE_S),
+            auto_decompress=False,
+            # Proxies from the environment are for the outside world.
+            trust_env=False,
+        )
+        self._answers: WeakSet[EngineAnswer] = WeakSet()
+
+    async def close(self) -> None:
+        """End this life: what is still being answered fails, wherever it waits."""
+        for answer in list(self._answers):
+            answer.fail()
+        await self._session.close()
+
+    async def health(self) -> int | None:
+        """The status of /health; None when nothing answers in time, which may mean it is busy.
+
+        Raises:
+            EngineUnavailable: when nobody listens any more.
+        """
+        try:
+            async with self._session.get(f"{self.url}/health", timeout=_HEALTH_TIMEOUT) as response:
+                return response.status
+        except TimeoutError:
+            return None
+        except (aiohttp.ClientError, OSError) as error:
+            raise _unavailable("the engine does not answer", error) from error
+
+    async def models(self) -> list[dict[str, object]]:
+        """The engine's own /v1/models: the base, and adapters, which have a `parent`."""
+        status, text = await self._exchange("GET", "/v1/models")
+        if status != 200:
+            raise EngineRefused(f"the engine lists no models: {_reason(status, text)}")
+        try:
+            return list(orjson.loads(text)["data"])
+        except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+            raise EngineRefused(f"{self.url}/v1/models is not a list of models") from error
+
+    async def load(self, engine_name: str, folder: Path) -> None:
+        status, text = await self._exchange(
+            "POST",
+            "/v1/load_lora_adapter",
+            {"lora_name": engine_name, "lora_path": str(folder)},
+        )
+        # The name holds the digest, so what is loaded under it has the same weights.
+        if status == 200 or (status == 400 and "already been loaded" in text):
+            return
+        raise EngineRefused(
+            f"the engine refused to load {engine_name.partition('#')[0]}: {_reason(status, text)}",
+            hint=_LORA_OFF if status in (404, 405) and "lora" not in text.lower() else None,
+        )
+
+    async def unload(self, engine_name: str) -> None:
+        status, text = await self._exchange(
+            "POST", "/v1/unload_lora_adapter", {"lora_name": engine_name}
+        )
+        if status not in (200, 404):
+            shown = engine_name.partition("#")[0]
+            raise EngineRefused(f"the engine refused to unload {shown}: {_reason(status, text)}")
+
+    async def open(self, path: str, body: bytes) -> EngineAnswer:
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=self._silence_s)
+        try:
+            response = await self._session.post(
+                f"{self.url}{path}", data=body, headers=_JSON, timeout=timeout
+            )
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise _unavailable("the engine does not answer", error) from error
+        answer = EngineAnswer(response)
+        self._answers.add(answer)
+        return answer
+
+    async def _exchange(
+        self, method: str, path: str, body: dict[str, str] | None = None
+    ) -> tuple[int, str]:
+        try:
+            async with self._session.request(
+                method,
+                f"{self.url}{path}",
+                data=None if body is None else orjson.dumps(body),
+                headers=_JSON,
+                timeout=_CONTROL_TIMEOUT,
+            ) as response:
+                return response.status, await response.text()
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise _unavailable("the engine does not answer", error) from error
+
+
+_LORA_OFF = (
+    "Start it with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=1, "
+    "on a machine that sees the hub's folder."
+)
+
+
+def _unavailable(what: str, error: BaseException) -> EngineUnavailable:
+    return EngineUnavailable(f"{what} ({type(error).__name__})", hint="Try again in a moment.")
+
+
+def _reason(status: int, text: str) -> str:
+    """vLLM's error message out of its JSON, or the text's beginning."""
+    try:
+        return str(orjson.loads(text)["error"]["message"])[:500]
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return f"HTTP {status} {text[:300]}"

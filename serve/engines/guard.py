@@ -1,0 +1,130 @@
+"""`python -m serve.engines.guard -- CMD…`: run CMD so that it can't outlive whoever started it.
+
+The guard's stdin is a pipe that its parent holds open. When the pipe ends, because the parent
+closed it or was killed in any way at all, everything that CMD started gets SIGTERM and, after
+`GRACE_S`, SIGKILL. When CMD ends by itself, whatever it left behind is killed and the guard exits
+with its status. Should the guard itself be killed, the kernel kills CMD (PR_SET_PDEATHSIG).
+
+Descendants are found through /proc, because vLLM's workers may leave the process group; the guard
+is their subreaper, so none can slip away by losing its parent. Where there is no /proc, the process
+group is all that is reached. Nothing is restarted here, and the standard library is enough: a guard
+costs some 10 MB.
+"""
+
+import ctypes
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+GRACE_S = 3.0
+_POLL_S = 0.1
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+Child = subprocess.Popen[bytes]
+
+
+def main(arguments: list[str]) -> int:
+    if len(arguments) < 2 or arguments[0] != "--":
+        print("usage: python -m serve.engines.guard -- COMMAND…", file=sys.stderr)
+        return 2
+    # Terminal signals are the gateway's business: it drains first, then closes the pipe.
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    try:
+        child = _spawn(arguments[1:])
+    except OSError as error:
+        print(f"can't start {arguments[1]}: {error.strerror}", file=sys.stderr)
+        return 127
+    _wait_for_either(child)
+    _kill_all(child)
+    status = child.wait()
+    return 128 - status if status < 0 else status
+
+
+def _spawn(command: list[str]) -> Child:
+    guard = os.getpid()
+
+    def in_child() -> None:
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        # The guard may have died before the line above took hold.
+        if os.getppid() != guard:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    # The guard has one thread, so running Python between fork and exec is safe.
+    return subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=in_child
+    )
+
+
+def _wait_for_either(child: Child) -> None:
+    """Until the child has ended or the parent has let go of the pipe."""
+    stdin = sys.stdin.fileno()
+    while child.poll() is None:
+        readable, _, _ = select.select([stdin], [], [], _POLL_S)
+        if readable and not os.read(stdin, 4096):
+            return
+
+
+def _kill_all(child: Child) -> None:
+    _signal_all(child, signal.SIGTERM)
+    deadline = time.monotonic() + GRACE_S
+    while child.poll() is None or _descendants():
+        if time.monotonic() > deadline:
+            # Again and again: a process may be made while the others are killed.
+            _signal_all(child, signal.SIGKILL)
+        time.sleep(_POLL_S / 2)
+
+
+def _signal_all(child: Child, number: signal.Signals) -> None:
+    """The child's process group first, then whoever left it."""
+    with suppress(ProcessLookupError, PermissionError):  # the whole group may have ended
+        os.killpg(child.pid, number)
+    for pid in _descendants():
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def _descendants() -> list[int]:
+    """Every living process below this one, orphans included."""
+    found, queue = [], [os.getpid()]
+    while queue:
+        children = _children(queue.pop())
+        queue += children
+        found += [pid for pid in children if _lives(pid)]
+    return found
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        tasks = list(Path(f"/proc/{pid}/task").iterdir())
+        return [int(text) for task in tasks for text in (task / "children").read_text().split()]
+    except OSError:
+        return []
+
+
+def _lives(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in "ZX"
+
+
+def _prctl(option: int, value: int) -> None:
+    """Linux only; elsewhere the pipe alone has to do."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,73 @@
+"""One guarded process with its output in a log file: started, watched, ended, never left behind."""
+
+import asyncio
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from serve.engines.guard import GRACE_S
+
+LOG_TAIL_LINES = 15
+_LOG_TAIL_BYTES = 64 * 1024
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+# From here `python -m` finds this package, whatever lies where the gateway was started.
+_PACKAGES = Path(__file__).resolve().parents[2]
+
+
+class GuardedProcess:
+    """Make one with `start`. The log keeps earlier lives' lines; `tail` shows this life's only."""
+
+    def __init__(self, process: asyncio.subprocess.Process, log: Path, log_from: int) -> None:
+        self._process = process
+        self._log = log
+        self._log_from = log_from
+
+    @classmethod
+    async def start(
+        cls, command: Sequence[str], environment: Mapping[str, str], log: Path
+    ) -> "GuardedProcess":
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as stream:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "serve.engines.guard", "--", *command),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=stream,
+                stderr=stream,
+                env={**os.environ, **environment},
+                cwd=_PACKAGES,
+                # Ctrl-C in the terminal must reach the gateway alone.
+                start_new_session=True,
+            )
+            return cls(process, log, stream.tell())
+
+    async def wait(self) -> int:
+        """Its exit status; returns when nothing that it started is left."""
+        return await self._process.wait()
+
+    async def stop(self) -> None:
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        try:
+            async with asyncio.timeout(GRACE_S + 10):
+                await self._process.wait()
+        except TimeoutError:
+            # The guard hangs, which it never should; its death kills the engine.
+            self._process.kill()
+            await self._process.wait()
+
+    def tail(self) -> str:
+        """The last lines of this life's output."""
+        with self._log.open("rb") as stream:
+            stream.seek(0, os.SEEK_END)
+            stream.seek(max(self._log_from, stream.tell() - _LOG_TAIL_BYTES))
+            text = stream.read().decode(errors="replace")
+        lines = [line for line in _COLOUR.sub("", text).splitlines() if line.strip()]
+        return "\n".join(lines[-LOG_TAIL_LINES:])
+
+
+def rotate(log: Path) -> None:
+    """Keep the log of the gateway's previous run beside the new one."""
+    if log.exists():
+        log.replace(log.with_suffix(f"{log.suffix}.1"))

@@ -1,0 +1,67 @@
+"""The one place where errors become HTTP answers: OpenAI's shape, for every path and every cause.
+
+A HubError carries its own status and words. Whatever nobody foresaw is a 500 that says nothing of
+its cause to the client; the traceback goes to the log.
+"""
+
+import logging
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from hub.errors import EngineUnavailable, HubError
+from serve.answers import OrjsonResponse
+
+_log = logging.getLogger(__name__)
+_RETRY_AFTER_S = "2"
+
+
+def install(app: FastAPI) -> None:
+    app.add_exception_handler(HubError, _hub_error)
+    app.add_exception_handler(RequestValidationError, _invalid_body)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _unforeseen)
+
+
+def refusal(status: int, code: str, message: str) -> Response:
+    """A refusal that needs no exception: the request never got as far as a route."""
+    return OrjsonResponse(_body(message, "invalid_request_error", code), status)
+
+
+def _hub_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HubError)
+    if error.status >= 500:
+        _log.error("%s %s: %s", request.method, request.url.path, error)
+    retry = {"retry-after": _RETRY_AFTER_S} if isinstance(error, EngineUnavailable) else None
+    return OrjsonResponse(error.to_openai(), error.status, headers=retry)
+
+
+def _invalid_body(request: Request, error: Exception) -> Response:
+    """Every problem with a body of ours, by field."""
+    assert isinstance(error, RequestValidationError)
+    problems = []
+    for problem in error.errors():
+        field = ".".join(str(part) for part in problem["loc"] if part != "body")
+        problems.append(f"{field}: {problem['msg']}" if field else str(problem["msg"]))
+    return refusal(400, "invalid_request", "; ".join(problems))
+
+
+def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
+    message = f"{request.method} {request.url.path}: {error.detail}"
+    answer = refusal(error.status_code, code, message)
+    answer.headers.update(error.headers or {})
+    return answer
+
+
+def _unforeseen(request: Request, error: Exception) -> Response:
+    # Starlette raises it again after this answer, and uvicorn logs it with its traceback.
+    body = _body("the gateway failed; its log says why", "server_error", "internal_error")
+    return OrjsonResponse(body, 500)
+
+
+def _body(message: str, kind: str, code: str) -> dict[str, dict[str, str | None]]:
+    return {"error": {"message": message, "type": kind, "param": None, "code": code}}

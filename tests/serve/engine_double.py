@@ -1,0 +1,246 @@
+"""The one test double of this project: vLLM's HTTP lines, without a model behind them.
+
+A real HTTP server in a thread of its own (or, run as a module, in a process), with vLLM's paths,
+status codes and wording as measured on 0.32. What it answers names the engine name that it was
+asked for, so that a test sees which adapter answered. Knobs make it fail the ways that vLLM fails.
+"""
+
+import argparse
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+BASE = "tiny"
+
+
+class EngineDouble:
+    """Set the knobs from any thread. Faults are taken one a completion request, oldest first:
+
+    die          the connection drops before a byte
+    empty        HTTP 200 with no body at all
+    unavailable  HTTP 503
+    cut          a stream's connection drops after two events
+    core_died    a stream gets vLLM's error event with code 500 after two events
+    no_done      a stream ends properly but without [DONE]
+    refuse       HTTP 400 that names the model
+    """
+
+    def __init__(self, base: str = BASE) -> None:
+        self.base = base
+        self.health = 200
+        self.load_delay = 0.0
+        self.load_refusal: str | None = None
+        self.token_delay = 0.0
+        self.faults: list[str] = []
+        self.text: Callable[[str], str] = lambda name: f"answered by {name} in so many words"
+        self.hold = threading.Event()
+        self.hold.set()
+        self.loaded: dict[str, str] = {}
+        self.loads: list[str] = []
+        self.unloads: list[str] = []
+        self.asked: list[dict[str, Any]] = []
+        self.streaming = 0
+        self.aborted = 0
+        self.url = ""
+        self._loop = asyncio.new_event_loop()
+        self._ready = threading.Event()
+        self._stop = asyncio.Event()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+
+    def __enter__(self) -> "EngineDouble":
+        self._thread.start()
+        assert self._ready.wait(10)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.hold.set()
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(10)
+
+    def restart(self) -> None:
+        """What a restart leaves: nothing loaded, and a while without health."""
+        self.loaded.clear()
+        self.health = 200
+
+    def _serve(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_until_complete(self.run(0))
+
+    async def run(self, port: int) -> None:
+        app = web.Application()
+        app.router.add_get("/health", self._health)
+        app.router.add_get("/v1/models", self._models)
+        app.router.add_post("/v1/load_lora_adapter", self._load)
+        app.router.add_post("/v1/unload_lora_adapter", self._unload)
+        app.router.add_post("/v1/chat/completions", self._complete)
+        app.router.add_post("/v1/completions", self._complete)
+        runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", port)
+        await site.start()
+        self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        self._ready.set()
+        await self._stop.wait()
+        await runner.cleanup()
+
+    # -- what is loaded ---------------------------------------------------------------------------
+
+    async def _health(self, request: web.Request) -> web.Response:
+        return web.Response(status=self.health)
+
+    async def _models(self, request: web.Request) -> web.Response:
+        base = {"id": self.base, "object": "model", "root": "/models/tiny", "parent": None}
+        adapters = [
+            {"id": name, "object": "model", "root": path, "parent": self.base}
+            for name, path in self.loaded.items()
+        ]
+        return web.json_response({"object": "list", "data": [base, *adapters]})
+
+    async def _load(self, request: web.Request) -> web.Response:
+        asked = await request.json()
+        name, path = asked["lora_name"], asked["lora_path"]
+        self.loads.append(name)
+        await asyncio.sleep(self.load_delay)
+        if self.load_refusal:
+            return _error(500, self.load_refusal, "InternalServerError")
+        if name in self.loaded:
+            message = f"The lora adapter '{name}' has already been loaded."
+            return _error(400, message, "InvalidUserInput")
+        if not (Path(path) / "adapter_model.safetensors").is_file():
+            return _error(404, f"No adapter found for {path}", "NotFoundError")
+        self.loaded[name] = path
+        return web.Response(text=f"Success: LoRA adapter '{name}' added successfully.")
+
+    async def _unload(self, request: web.Request) -> web.Response:
+        name = (await request.json())["lora_name"]
+        self.unloads.append(name)
+        if self.loaded.pop(name, None) is None:
+            message = f"The lora adapter '{name}' cannot be found."
+            return _error(404, message, "NotFoundError")
+        return web.Response(text=f"Success: LoRA adapter '{name}' removed successfully.")
+
+    # -- answers ----------------------------------------------------------------------------------
+
+    async def _complete(self, request: web.Request) -> web.StreamResponse:
+        asked = await request.json()
+        self.asked.append(asked)
+        model = asked["model"]
+        fault = self.faults.pop(0) if self.faults else None
+        if fault == "die":
+            assert request.transport is not None
+            request.transport.abort()
+            return web.Response()
+        if fault == "empty":
+            return web.Response(content_type="application/json")
+        if fault == "unavailable":
+            return _error(503, "The engine is dead", "ServiceUnavailable")
+        if fault == "refuse":
+            return _error(400, f"`{model}` takes 16 tokens at most", "BadRequestError")
+        if model != self.base and model not in self.loaded:
+            return _error(404, f"The model `{model}` does not exist.", "NotFoundError")
+        chat = request.path.endswith("chat/completions")
+        if asked.get("stream"):
+            return await self._stream(request, asked, chat, fault)
+        await self._pause()
+        return _compact(self._whole(asked, chat))
+
+    async def _stream(
+        self, request: web.Request, asked: dict[str, Any], chat: bool, fault: str | None
+    ) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"content-type": "text/event-stream; charset=utf-8"})
+        self.streaming += 1
+        try:
+            await response.prepare(request)
+            for number, event in enumerate(self._events(asked, chat)):
+                if number == 2 and fault == "cut":
+                    assert request.transport is not None
+                    request.transport.abort()
+                    return response
+                if number == 2 and fault == "core_died":
+                    await response.write(_sse({"error": {"message": "EngineCore", "code": 500}}))
+                    break
+                await response.write(_sse(event))
+                await self._pause()
+            if fault != "no_done":
+                await response.write(b"data: [DONE]\n\n")
+        except (asyncio.CancelledError, ConnectionResetError):
+            self.aborted += 1
+            raise
+        finally:
+            self.streaming -= 1
+        return response
+
+    async def _pause(self) -> None:
+        await asyncio.sleep(self.token_delay)
+        while not self.hold.is_set():  # noqa: ASYNC110 - set from another thread
+            await asyncio.sleep(0.005)
+
+    def _whole(self, asked: dict[str, Any], chat: bool) -> dict[str, Any]:
+        text = self.text(asked["model"])
+        said = {"message": {"role": "assistant", "content": text}} if chat else {"text": text}
+        return {
+            "id": "chatcmpl-1",
+            "object": "chat.completion" if chat else "text_completion",
+            "created": 1,
+            "model": asked["model"],
+            "choices": [{"index": 0, **said, "logprobs": None, "finish_reason": "stop"}],
+            "usage": _usage(text),
+        }
+
+    def _events(self, asked: dict[str, Any], chat: bool) -> list[dict[str, Any]]:
+        text = self.text(asked["model"])
+        head = {"id": "chatcmpl-1", "created": 1, "model": asked["model"]}
+        parts: list[dict[str, Any]] = []
+        if chat:
+            parts.append({"delta": {"role": "assistant", "content": ""}})
+        for word in text.split(" "):
+            parts.append({"delta": {"content": f"{word} "}} if chat else {"text": f"{word} "})
+        parts.append({"delta": {}} if chat else {"text": ""})
+        events = [
+            {**head, "choices": [{"index": 0, **part, "finish_reason": None}]} for part in parts
+        ]
+        events[-1]["choices"][0]["finish_reason"] = "stop"
+        if (asked.get("stream_options") or {}).get("include_usage"):
+            events.append({**head, "choices": [], "usage": _usage(text)})
+        return events
+
+
+def _usage(text: str) -> dict[str, int]:
+    words = len(text.split())
+    return {"prompt_tokens": 3, "completion_tokens": words, "total_tokens": 3 + words}
+
+
+def _sse(value: dict[str, Any]) -> bytes:
+    return b"data: " + json.dumps(value, separators=(",", ":")).encode() + b"\n\n"
+
+
+def _compact(value: dict[str, Any]) -> web.Response:
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    return web.Response(text=text, content_type="application/json")
+
+
+def _error(status: int, message: str, kind: str) -> web.Response:
+    error = {"message": message, "type": kind, "param": None, "code": status}
+    return web.json_response({"error": error}, status=status)
+
+
+def main() -> None:
+    """An engine as a process, a little slow to start."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("port", type=int)
+    parser.add_argument("--token-delay", type=float, default=0)
+    chosen = parser.parse_args()
+    time.sleep(0.2)
+    double = EngineDouble()
+    double.token_delay = chosen.token_delay
+    asyncio.run(double.run(chosen.port))
+
+
+if __name__ == "__main__":
+    main()
