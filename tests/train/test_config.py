@@ -1,0 +1,107 @@
+"""Configs: flags win over files, presets fill the rest, and all problems come at once."""
+
+from pathlib import Path
+
+import pytest
+
+from hub.errors import InvalidConfig, InvalidData
+from train.config import Settings, TrainConfig, settle
+from train.presets import BaseFacts, choose, learning_rate
+
+TINY = BaseFacts(1_700_000, 192, "llama", 1024)
+QWEN = BaseFacts(600_000_000, 1024, "qwen3", 40960)
+RECIPES = sorted((Path(__file__).parents[2] / "train" / "recipes").glob("*.yaml"))
+
+
+def test_five_errors_are_reported_together(tmp_path: Path) -> None:
+    """A config with five faults gets one refusal that names all five and says where."""
+    path = tmp_path / "run.yaml"
+    path.write_text(
+        "adapter: Not A Name\ndata: train.jsonl\nrank: 0\nlearning_rate: fast\n"
+        "quantize: int3\nbatchsize: 4\n"
+    )
+    with pytest.raises(InvalidConfig) as refusal:
+        TrainConfig.load(path, {})
+    problems = {problem.split(":")[0]: problem for problem in refusal.value.problems}
+    assert set(problems) == {"adapter", "rank", "learning_rate", "quantize", "batchsize"}
+    assert "lower-case" in problems["adapter"]
+    assert "did you mean batch_size?" in problems["batchsize"]
+    assert refusal.value.where == str(path)
+    assert refusal.value.exit_code == 2
+
+
+def test_flags_win_over_the_file(tmp_path: Path) -> None:
+    """A flag that is given replaces the file's setting; one that is not leaves it."""
+    path = tmp_path / "run.yaml"
+    path.write_text("adapter: support\ndata: [a.jsonl, b.jsonl]\nrank: 8\nepochs: 5\n")
+    config = TrainConfig.load(path, {"rank": 32, "epochs": None})
+    assert (config.rank, config.epochs) == (32, 5)
+    assert config.data == (Path("a.jsonl"), Path("b.jsonl"))
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [("a: [", "not valid YAML"), ("- a\n", "`setting: value`")],
+)
+def test_unreadable_files_are_refused(tmp_path: Path, text: str, reason: str) -> None:
+    """A file that is not a mapping in YAML is refused with its name."""
+    path = tmp_path / "run.yaml"
+    path.write_text(text)
+    with pytest.raises(InvalidData, match=reason):
+        TrainConfig.load(path, {})
+    with pytest.raises(InvalidData, match="No such file"):
+        TrainConfig.load(tmp_path / "none.yaml", {})
+
+
+def test_a_continued_adapter_keeps_its_shape() -> None:
+    """Rank and rsLoRA can't be set where they are the parent's; the parent must be a version."""
+    given = {"adapter": "support", "data": "a.jsonl"}
+    with pytest.raises(InvalidConfig, match="leave them out"):
+        TrainConfig.load(None, {**given, "continue_from": "support@1", "rank": 8})
+    with pytest.raises(InvalidConfig, match="one version"):
+        TrainConfig.load(None, {**given, "continue_from": "a*0.5+b*0.5"})
+
+
+@pytest.mark.parametrize(
+    ("base", "rows", "preset"),
+    [(TINY, 400, "tiny"), (QWEN, 50, "style"), (QWEN, 400, "task"), (QWEN, 9000, "knowledge")],
+)
+def test_auto_follows_base_and_rows(base: BaseFacts, rows: int, preset: str) -> None:
+    """`auto` goes by the base's size first, then by the number of rows."""
+    assert choose("auto", base=base, rows=rows).name == preset
+    assert choose("style", base=base, rows=rows).name == "style"
+
+
+@pytest.mark.parametrize(
+    ("family", "hidden", "rate"),
+    [("llama", 4096, 2.9e-4), ("qwen3", 4096, 4.7e-4), ("qwen2", 896, 5.3e-4)],
+)
+def test_learning_rate_is_tinkers_rule(family: str, hidden: int, rate: float) -> None:
+    """The rule gives Tinker's published rates for Llama-3.1-8B, Qwen3-8B and Qwen2.5-0.5B."""
+    assert learning_rate(BaseFacts(8_000_000_000, hidden, family, None)) == pytest.approx(rate)
+
+
+def test_settings_have_nothing_left_open() -> None:
+    """The preset fills every gap, what was set stays, and JSON gives the same settings back."""
+    config = TrainConfig.load(None, {"adapter": "a", "data": "x.jsonl", "rank": 4})
+    settings = settle(config, base_name="starter", base=TINY, rows=400)
+    assert (settings.preset, settings.rank, settings.alpha) == ("tiny", 4, 8)
+    assert (settings.learning_rate, settings.max_length) == (5e-3, 1024)
+    assert None not in {settings.epochs, settings.batch_size, settings.warmup_ratio}
+    assert Settings.from_json(settings.to_json()) == settings
+
+
+def test_a_length_that_the_base_cannot_read_is_refused() -> None:
+    """`max_length` over the base's context is refused by name."""
+    config = TrainConfig.load(None, {"adapter": "a", "data": "x.jsonl", "max_length": 4096})
+    with pytest.raises(InvalidConfig, match="max_length: 4096"):
+        settle(config, base_name="starter", base=TINY, rows=400)
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
+def test_recipes_load_by_the_command_in_their_first_line(path: Path) -> None:
+    """A recipe's first line is the command that runs it, and its settings are valid."""
+    command = path.read_text().splitlines()[0]
+    assert command.startswith("# hub train ")
+    assert f"--config train/recipes/{path.name}" in command
+    TrainConfig.load(path, {"adapter": command.split()[3]})

@@ -1,0 +1,86 @@
+"""The effect check tells an adapter that does something from one that does nothing or harm."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from hub.errors import TrainingError
+from train.effect import THRESHOLD, measure_effect
+
+WEIGHTS = "adapter_model.safetensors"
+
+
+@pytest.fixture
+def adapter(model_folder: Path, tmp_path: Path) -> Path:
+    """A fresh adapter as peft makes it, with B set to small random numbers."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    base = AutoModelForCausalLM.from_pretrained(model_folder)
+    model = get_peft_model(base, LoraConfig(r=4, target_modules="all-linear"))
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, tensor in model.named_parameters():
+            if "lora_B" in name:
+                tensor.copy_(0.1 * torch.randn(tensor.shape, generator=generator))
+    folder = tmp_path / "adapter"
+    model.save_pretrained(folder)
+    return folder
+
+
+def scaled(adapter: Path, factor: float) -> Path:
+    """A copy whose B matrices are multiplied by a factor."""
+    folder = adapter.with_name("scaled")
+    shutil.copytree(adapter, folder)
+    tensors = load_file(folder / WEIGHTS)
+    changed = {
+        name: tensor * factor if "lora_B" in name else tensor for name, tensor in tensors.items()
+    }
+    save_file(changed, folder / WEIGHTS, metadata={"format": "pt"})
+    return folder
+
+
+def test_an_adapter_that_acts_changes_something(model_folder: Path, adapter: Path) -> None:
+    """Its changes are far over the threshold, on prompts of its own and on given ones."""
+    assert measure_effect(str(model_folder), adapter).max_change > 3 * THRESHOLD
+    asked = measure_effect(str(model_folder), adapter, ["The red car?"])
+    assert asked.changes
+    assert asked.prompts == 1
+
+
+def test_zero_b_changes_nothing(model_folder: Path, adapter: Path) -> None:
+    """With B at zero the difference is exactly zero, and the verdict is no."""
+    effect = measure_effect(str(model_folder), scaled(adapter, 0.0))
+    assert effect.max_change == 0.0
+    assert not effect.changes
+    assert effect.to_json()["changes"] is False
+
+
+def test_wrong_names_change_nothing(model_folder: Path, adapter: Path) -> None:
+    """Tensors that fit no module are loaded without complaint, and found here."""
+    folder = scaled(adapter, 1.0)
+    tensors = load_file(folder / WEIGHTS)
+    wrong = {name.replace("layers.", "lairs."): tensor for name, tensor in tensors.items()}
+    save_file(wrong, folder / WEIGHTS, metadata={"format": "pt"})
+    assert not measure_effect(str(model_folder), folder).changes
+
+
+@pytest.mark.parametrize("factor", [float("nan"), float("inf")])
+def test_numbers_that_are_not_finite_are_refused(
+    model_folder: Path, adapter: Path, factor: float
+) -> None:
+    """One such adapter would empty the answers of a whole engine."""
+    with pytest.raises(TrainingError, match="not finite"):
+        measure_effect(str(model_folder), scaled(adapter, factor))
+
+
+def test_what_is_no_adapter_is_refused(model_folder: Path, tmp_path: Path) -> None:
+    """An empty folder, and shapes that fit another base, are errors with the folder's name."""
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 4}))
+    with pytest.raises(TrainingError, match="can't be loaded") as refusal:
+        measure_effect(str(model_folder), tmp_path)
+    assert refusal.value.where == str(tmp_path)

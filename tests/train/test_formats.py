@@ -1,0 +1,231 @@
+"""Every accepted format gives the same canonical rows; every bad file gets one clear refusal."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hub.errors import InvalidData
+from train.formats import read_dataset
+
+TOOL = {"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}
+CALL = {"id": "1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
+EXPECTED = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello."}]
+
+
+def lines(*rows: Any) -> str:
+    return "".join(f"{json.dumps(row)}\n" for row in rows)
+
+
+MESSAGES = {"messages": EXPECTED}
+GOOD = [
+    ("a.jsonl", lines(MESSAGES), "messages"),
+    ("a.json", json.dumps([MESSAGES]), "messages"),
+    ("a.json", json.dumps(MESSAGES), "messages"),
+    ("a.json", lines(MESSAGES, MESSAGES), "messages"),
+    ("a.txt", lines(MESSAGES), "messages"),
+    ("a.jsonl", "\ufeff\n" + lines(MESSAGES), "messages"),
+    ("a.jsonl", lines({"instruction": "Hi", "output": "Hello."}), "alpaca"),
+    ("a.jsonl", lines({"instruction": "Hi", "input": "", "output": "Hello."}), "alpaca"),
+    ("a.jsonl", lines({"prompt": "Hi", "completion": "Hello."}), "prompt-completion"),
+    ("a.jsonl", lines({"prompt": EXPECTED[:1], "completion": EXPECTED[1:]}), "prompt-completion"),
+    ("a.csv", "prompt,completion\nHi,Hello.\n", "prompt-completion"),
+    ("a.csv", 'instruction,input,output\n"Hi","",Hello.\n', "alpaca"),
+    (
+        "a.jsonl",
+        lines(
+            {
+                "conversations": [
+                    {"from": "human", "value": "Hi"},
+                    {"from": "gpt", "value": "Hello."},
+                ]
+            }
+        ),
+        "sharegpt",
+    ),
+    ("a.jsonl", lines({"conversations": EXPECTED}), "sharegpt"),
+    (
+        "a.jsonl",
+        lines(
+            {
+                "messages": [
+                    {"role": "user", "content": [{"type": "text", "text": "Hi"}]},
+                    EXPECTED[1],
+                ]
+            }
+        ),
+        "messages",
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "text", "format"), GOOD)
+def test_formats_become_messages(tmp_path: Path, name: str, text: str, format: str) -> None:
+    """Whatever the shape and the file, the row is the same two messages and so has one digest."""
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8")
+    dataset = read_dataset([path])
+    assert dataset.format == format
+    assert [message.to_json() for message in dataset.rows[0].messages] == EXPECTED
+
+
+BAD = [
+    ("a.jsonl", "", "the file is empty", "a.jsonl"),
+    ("a.jsonl", " \n\n", "the file is empty", "a.jsonl"),
+    ("a.json", "[]", "no rows", "a.json"),
+    ("a.csv", "prompt,completion\n", "no rows", "a.csv"),
+    ("a.jsonl", lines(MESSAGES) + "{oops\n", "not valid JSON", "a.jsonl, line 2"),
+    ("a.json", '[\n{"messages": ]', "not valid JSON", "a.json, line 2"),
+    ("a.jsonl", lines(MESSAGES) + "[1]\n", "this one is a list", "a.jsonl, line 2"),
+    ("a.csv", 'prompt,completion\nHi,Hello\n"a', "not valid CSV", "a.csv, line 3"),
+    ("a.csv", "prompt,completion\nHi,Hello\na\n", "the header's 2 fields", "a.csv, line 3"),
+    ("a.csv", "prompt,prompt\nHi,Hello\n", "occurs twice", "a.csv, line 1"),
+    ("a.txt", "Hello there", "'.txt' is not a kind of file", "a.txt"),
+    ("a.parquet", "PAR1xxxx", "Parquet", "a.parquet"),
+    ("a.jsonl", lines(MESSAGES, {"text": "Hi"}), "the columns are `text`", "row 2"),
+    ("a.jsonl", lines({"prompt": "a", "chosen": "b", "rejected": "c"}), "preference", "row 1"),
+    ("a.jsonl", lines({"prompt": "a", "completion": "b", "label": True}), "KTO", "row 1"),
+    (
+        "a.jsonl",
+        lines(MESSAGES, {"prompt": "Hi", "completion": "Hello"}),
+        "began in the shape 'messages' and this row is 'prompt-completion'",
+        "row 2",
+    ),
+    ("a.jsonl", lines({"messages": EXPECTED[:1]}), "no answer: its last message is", "row 1"),
+    ("a.jsonl", lines({"messages": []}), "the conversation is empty", "row 1"),
+    ("a.jsonl", lines({"messages": EXPECTED[1:]}), "nothing that it answers", "row 1"),
+    ("a.jsonl", lines({"messages": "Hi"}), "must be a list of messages, found text", "row 1"),
+    ("a.jsonl", lines({"messages": ["Hi"]}), "`messages[0]` must be an object", "row 1"),
+    (
+        "a.jsonl",
+        lines({"messages": [{"role": "bot", "content": "Hi"}, EXPECTED[1]]}),
+        "`messages[0].role` is 'bot'",
+        "row 1",
+    ),
+    (
+        "a.jsonl",
+        lines({"messages": [{"role": "user", "content": 5}, EXPECTED[1]]}),
+        "`messages[0].content` must be text, found a number",
+        "row 1",
+    ),
+    (
+        "a.jsonl",
+        lines({"messages": [{"role": "user", "content": [{"type": "image_url"}]}, EXPECTED[1]]}),
+        "parts that are not text",
+        "row 1",
+    ),
+    ("a.jsonl", lines({"prompt": "Hi", "completion": " "}), "no answer: it is empty", "row 1"),
+    ("a.jsonl", lines({"prompt": "Hi", "completion": None}), "no answer: it is empty", "row 1"),
+    ("a.csv", "prompt,completion\nHi,\n", "no answer: it is empty", "row 2"),
+    ("a.jsonl", lines({"instruction": 1, "output": "b"}), "`instruction` must be text", "row 1"),
+    (
+        "a.jsonl",
+        lines({"conversations": [{"from": "alien", "value": "Hi"}]}),
+        "`conversations[0].from` is 'alien'",
+        "row 1",
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "text", "reason", "where"), BAD)
+def test_bad_files_are_refused(
+    tmp_path: Path, name: str, text: str, reason: str, where: str
+) -> None:
+    """Each fault is one InvalidData that says what is wrong and in which file, line or row."""
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(InvalidData) as refusal:
+        read_dataset([path])
+    assert reason in refusal.value.message
+    assert where in (refusal.value.where or "")
+
+
+def test_missing_file_folder_and_bytes_are_refused(tmp_path: Path) -> None:
+    """No such file, a folder and a file that is not text are told apart."""
+    latin = tmp_path / "latin.jsonl"
+    latin.write_bytes(b'{"prompt": "ok", "completion": "ok"}\n{"prompt": "caf\xe9"}\n')
+    for path, reason in (
+        (tmp_path / "none.jsonl", "no such file"),
+        (tmp_path, "a folder"),
+        (latin, "not UTF-8"),
+    ):
+        with pytest.raises(InvalidData, match=reason):
+            read_dataset([path])
+    with pytest.raises(InvalidData) as refusal:
+        read_dataset([latin])
+    assert refusal.value.where == f"{latin}, line 2"
+
+
+def test_all_faulty_rows_are_listed(tmp_path: Path) -> None:
+    """One refusal names every faulty row, so that one round of mending is enough."""
+    path = tmp_path / "a.jsonl"
+    path.write_text(lines(MESSAGES, {"messages": []}, MESSAGES, {"messages": EXPECTED[:1]}))
+    with pytest.raises(InvalidData) as refusal:
+        read_dataset([path])
+    assert refusal.value.where == f"{path}, row 2"
+    assert "the others are 4" in (refusal.value.hint or "")
+
+
+def test_numbers_survive_blank_lines_and_quoted_breaks(tmp_path: Path) -> None:
+    """A row's number is the line where an editor finds it."""
+    table, text = tmp_path / "a.csv", tmp_path / "a.jsonl"
+    table.write_text('prompt,completion\n"two\nlines",b\nc,d\n')
+    text.write_text("\n\n" + lines(MESSAGES) + "\n" + lines(MESSAGES))
+    assert [row.number for row in read_dataset([table]).rows] == [2, 4]
+    assert [row.number for row in read_dataset([text]).rows] == [3, 5]
+
+
+def test_systems_histories_and_tools_are_kept(tmp_path: Path) -> None:
+    """Nothing that belongs to a conversation is lost; other columns are named as unused."""
+    alpaca, calls = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
+    alpaca.write_text(
+        lines(
+            {
+                "system": "Be brief.",
+                "history": [["a", "b"]],
+                "instruction": "Add",
+                "input": "1 2",
+                "output": "3",
+                "id": 7,
+            }
+        )
+    )
+    answer = {"role": "assistant", "content": None, "tool_calls": [CALL]}
+    developer = {"role": "developer", "content": "Use tools."}
+    calls.write_text(lines({"messages": [developer, EXPECTED[0], answer], "tools": [TOOL]}))
+    dataset = read_dataset([alpaca, calls])
+    assert dataset.format == "alpaca+messages"
+    assert dataset.unused_columns == ("id",)
+    first, second = dataset.rows
+    assert [message.role for message in first.messages] == [
+        "system", "user", "assistant", "user", "assistant",
+    ]  # fmt: skip
+    assert first.question == "Add\n\n1 2"
+    assert second.messages[0].role == "system"
+    assert second.to_json()["tools"] == [TOOL]
+    assert second.to_json()["messages"][-1]["tool_calls"] == [CALL]
+
+
+def test_digest_is_of_the_content_alone(tmp_path: Path) -> None:
+    """The same rows from another file have the same digest; another word has another."""
+    first, second, third = tmp_path / "a.jsonl", tmp_path / "b.json", tmp_path / "c.jsonl"
+    first.write_text(lines(MESSAGES))
+    second.write_text(json.dumps([MESSAGES]))
+    third.write_text(lines({"prompt": "Hi", "completion": "Hello!"}))
+    assert read_dataset([first]).digest == read_dataset([second]).digest
+    assert read_dataset([first]).digest != read_dataset([third]).digest
+    assert read_dataset([first]).name == "a"
+    assert read_dataset([first], name="mine").name == "mine"
+
+
+def test_data_modules_need_no_torch() -> None:
+    """Formats, lint, split and config load without the training extra."""
+    code = (
+        "import sys; import train.formats, train.lint, train.split, train.config, train.run;"
+        "heavy = {'torch', 'transformers', 'peft', 'trl', 'datasets', 'yaml'} & set(sys.modules);"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

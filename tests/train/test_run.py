@@ -1,0 +1,199 @@
+"""A run from config to finished adapter, and what a refused, failed or killed one leaves."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hub.errors import (
+    Conflict,
+    InvalidConfig,
+    InvalidData,
+    TrainingError,
+    UnknownBase,
+    UnknownReference,
+)
+from hub.home import Home
+from hub.inspect import inspect_adapter
+from hub.records import Base, Run
+from hub.registry import Registry
+from tests.train.conftest import Maker, chat, chats
+from train.config import TrainConfig
+from train.progress import Progress
+from train.run import resumable, run_state, run_training
+
+pytestmark = pytest.mark.usefixtures("tiny_base")
+
+
+def ignore(progress: Progress) -> None:
+    """Report nothing."""
+
+
+def leftovers(registry: Registry, home: Home) -> list[object]:
+    return [*registry.ledger.runs(), *(home.runs.iterdir() if home.runs.exists() else [])]
+
+
+def test_a_run_ends_in_an_adapter_with_its_lineage(
+    registry: Registry, home: Home, asked: TrainConfig, tiny_base: Base
+) -> None:
+    """Finished in the ledger, an adapter that publishing accepts, a report, and full lineage."""
+    phases: list[str] = []
+    run = run_training(
+        registry, home, asked, progress=lambda progress: phases.append(progress.phase)
+    )
+    folder = home.runs / run.id
+    assert run.status == "finished"
+    assert run_state(run) == "finished"
+    assert list(dict.fromkeys(phases)) == [
+        "reading", "loading", "training", "checking", "reporting", "done",
+    ]  # fmt: skip
+    assert inspect_adapter(folder / "adapter", tiny_base).rank == 4
+    assert not (folder / "checkpoints").exists()
+    facts = run.lineage
+    assert facts is not None
+    assert facts["base"]["digest"] == tiny_base.digest
+    assert facts["dataset"]["digest"] == run.dataset_digest
+    assert facts["dataset"]["training_rows"] + facts["dataset"]["validation_rows"] == 40
+    assert facts["config"]["rank"] == 4
+    assert facts["config"]["data"] == ["train.jsonl"]
+    assert facts["lint"]["ok"] is True
+    assert facts["effect"]["changes"] is True
+    assert facts["metrics"]["validation_loss"] > 0
+    assert facts["libraries"]["trl"]
+    assert facts["seed"] == 0
+    assert str(home.root) not in json.dumps(facts)
+    assert json.loads((folder / "config.json").read_text()) == run.config
+    page = (folder / "report.html").read_text()
+    assert "It is a" in page
+    assert "http" not in page
+
+
+BAD_DATA = [
+    ([], "empty"),
+    (chats(3), "at least 8 are needed"),
+    ([*chats(20), {"messages": [{"role": "user", "content": "Hi"}]}], "no answer"),
+    ([*chats(20), chat("word " * 200, "It is long.")], "longer than 128 tokens"),
+]
+
+
+@pytest.mark.parametrize(("rows", "reason"), BAD_DATA)
+def test_refused_data_leaves_nothing(
+    registry: Registry, home: Home, asked: TrainConfig, jsonl: Maker, rows: list[dict], reason: str
+) -> None:
+    """The refusal says why; there is no run, no data set and no folder afterwards."""
+    config = asked.model_copy(update={"data": (jsonl(rows, "bad.jsonl"),)})
+    with pytest.raises(InvalidData, match=reason):
+        run_training(registry, home, config, progress=ignore)
+    assert leftovers(registry, home) == []
+
+
+def test_leaked_rows_are_named(
+    registry: Registry, home: Home, asked: TrainConfig, jsonl: Maker
+) -> None:
+    """A held-out row in the data refuses the run with its number."""
+    config = asked.model_copy(update={"heldout": (jsonl(chats(40)[4:5], "held.jsonl"),)})
+    with pytest.raises(InvalidData, match=r"leakage: .*row 5 of .*train\.jsonl"):
+        run_training(registry, home, config, progress=ignore)
+    assert leftovers(registry, home) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"base": "nothing"}, UnknownBase),
+        ({"continue_from": "nothing@1", "rank": None}, UnknownReference),
+        ({"max_length": 4096}, InvalidConfig),
+        ({"data": (Path("nowhere.jsonl"),)}, InvalidData),
+    ],
+)
+def test_what_is_not_there_is_refused(
+    registry: Registry,
+    home: Home,
+    asked: TrainConfig,
+    change: dict[str, object],
+    error: type[Exception],
+) -> None:
+    """An unknown base, version, file or impossible length is refused before anything is written."""
+    with pytest.raises(error):
+        run_training(registry, home, asked.model_copy(update=change), progress=ignore)
+    assert leftovers(registry, home) == []
+
+
+def stopped_at(step: int, error: BaseException) -> object:
+    def stop(progress: Progress) -> None:
+        if progress.phase == "training" and progress.step == step:
+            raise error
+
+    return stop
+
+
+def test_a_stopped_run_is_failed_and_can_be_resumed(
+    registry: Registry, home: Home, asked: TrainConfig
+) -> None:
+    """Ctrl-C ends the run as failed with its reason, without an adapter; resumed, it finishes."""
+    with pytest.raises(KeyboardInterrupt):
+        run_training(registry, home, asked, progress=stopped_at(7, KeyboardInterrupt()))
+    (run,) = resumable(registry, home)
+    assert (run.status, run.error) == ("failed", "stopped by the user")
+    assert not (home.runs / run.id / "adapter").exists()
+    finished = run_training(registry, home, asked, progress=ignore, resume=run)
+    assert (finished.id, finished.status, finished.error) == (run.id, "finished", None)
+    assert resumable(registry, home) == []
+    with pytest.raises(Conflict, match="finished"):
+        run_training(registry, home, asked, progress=ignore, resume=finished)
+
+
+def test_a_fault_of_a_library_is_recorded(
+    registry: Registry, home: Home, asked: TrainConfig
+) -> None:
+    """Whatever goes wrong becomes a TrainingError, and its reason is in the ledger."""
+    with pytest.raises(TrainingError, match="KeyError"):
+        run_training(registry, home, asked, progress=stopped_at(2, KeyError("surprise")))
+    (run,) = registry.ledger.runs()
+    assert run.status == "failed"
+    assert "surprise" in (run.error or "")
+
+
+def test_changed_data_is_not_resumed(
+    registry: Registry, home: Home, asked: TrainConfig, jsonl: Maker
+) -> None:
+    """The rest of a run is trained on what its beginning was, or not at all."""
+    with pytest.raises(KeyboardInterrupt):
+        run_training(registry, home, asked, progress=stopped_at(2, KeyboardInterrupt()))
+    jsonl(chats(41))
+    (run,) = registry.ledger.runs()
+    with pytest.raises(InvalidData, match="not what the run began with"):
+        run_training(registry, home, asked, progress=ignore, resume=run)
+
+
+def test_a_run_whose_process_died_is_interrupted(
+    registry: Registry, home: Home, asked: TrainConfig
+) -> None:
+    """`running` under a process that is gone is shown as interrupted, else as running."""
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    blank = Run(
+        id="r", adapter="a", method="sft", status="running", base="tiny", dataset_digest="",
+        config={}, pid=dead.pid, started_at="", finished_at=None, lineage=None, error=None,
+    )  # fmt: skip
+    assert run_state(blank) == "interrupted"
+    assert run_state(replace(blank, pid=os.getpid())) == "running"
+    assert run_state(replace(blank, status="failed")) == "failed"
+    with pytest.raises(Conflict, match="running"):
+        run_training(registry, home, asked, progress=ignore, resume=replace(blank, pid=os.getpid()))
+
+
+def test_a_training_that_changes_nothing_fails(
+    registry: Registry, home: Home, asked: TrainConfig
+) -> None:
+    """A rate too small to matter ends in an error that says so, not in a finished run."""
+    config = asked.model_copy(update={"learning_rate": 1e-12, "epochs": 1})
+    with pytest.raises(TrainingError, match="changes nothing") as refusal:
+        run_training(registry, home, config, progress=ignore)
+    assert "learning_rate" in (refusal.value.hint or "")
+    (run,) = registry.ledger.runs()
+    assert run.status == "failed"

@@ -1,0 +1,275 @@
+"""Training for real on a tiny base: it learns, its files travel, and a kill changes no byte."""
+
+import hashlib
+import json
+import logging
+import shutil
+import signal
+import subprocess
+import sys
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hub.errors import BaseError, TrainingError
+from tests.train.conftest import make_rows, make_settings
+from train.checkpoints import ADAPTER_CONFIG, ADAPTER_WEIGHTS, newest, reached
+from train.effect import measure_effect
+from train.progress import Progress, TrainResult
+from train.rows import Message
+from train.runtime import ready
+from train.sft import train_sft
+
+
+def hashes(adapter: Path) -> dict[str, str]:
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(adapter.iterdir())
+    }
+
+
+OTHER = "please tell what car door bird lamp boat coat wall cup hat book"
+
+
+def ignore(progress: Progress) -> None:
+    """Report nothing."""
+
+
+class Trained:
+    """One uninterrupted training that several tests look at."""
+
+    def __init__(self, model_folder: Path, folder: Path) -> None:
+        self.base = str(model_folder)
+        self.folder = folder
+        self.rows = make_rows()
+        self.reports: list[Progress] = []
+        self.result: TrainResult = train_sft(
+            make_settings(), *self.rows, self.base, folder / "run", progress=self.reports.append
+        )
+
+
+@pytest.fixture(scope="module")
+def trained(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    return Trained(model_folder, tmp_path_factory.mktemp("sft"))
+
+
+def test_it_learns(trained: Trained) -> None:
+    """Training and validation loss fall, and the adapter changes what the base says."""
+    result = trained.result
+    losses = [point.loss for point in result.history if point.loss is not None]
+    validation = [p.validation_loss for p in result.history if p.validation_loss is not None]
+    assert sum(losses[-3:]) < 0.9 * sum(losses[:3])
+    assert len(validation) == 2
+    assert result.validation_loss == min(validation)
+    assert result.tokens > 1000
+    effect = measure_effect(trained.base, result.adapter)
+    assert effect.changes
+    assert effect.max_change > 0.1
+    assert effect.mean_kl > 0
+
+
+def test_it_reports_its_progress(trained: Trained) -> None:
+    """Every step is reported with its loss, and the last report is of the last step."""
+    steps = [report for report in trained.reports if report.phase == "training"]
+    assert {report.step for report in steps} == set(range(1, 11))
+    assert steps[-1].step == steps[-1].total == 10
+    assert all(report.loss for report in steps)
+    assert steps[-1].validation_loss == trained.result.validation_loss
+    assert steps[-1].tokens_per_second
+
+
+def test_the_adapter_is_plain_and_portable(trained: Trained) -> None:
+    """Two files in PEFT layout; the base is named as in the registry, and no path is in them."""
+    adapter = trained.result.adapter
+    assert sorted(path.name for path in adapter.iterdir()) == [ADAPTER_CONFIG, ADAPTER_WEIGHTS]
+    text = (adapter / ADAPTER_CONFIG).read_text()
+    config = json.loads(text)
+    assert config["base_model_name_or_path"] == "tiny"
+    assert config["inference_mode"] is True
+    assert (config["r"], config["lora_alpha"]) == (4, 8)
+    assert config["target_modules"] == sorted(config["target_modules"])
+    kinds = {name.rpartition(".")[2] for name in config["target_modules"]}
+    assert len(kinds) == 7
+    assert "lm_head" not in kinds
+    assert "/" not in text
+    assert trained.base not in text
+
+
+class Killed(BaseException):
+    """Stands for a kill in this process: nothing of ours or the trainer's catches it."""
+
+
+@pytest.mark.parametrize("step", [2, 5, 7, 10])
+def test_stopped_anywhere_and_resumed_gives_the_same_bytes(
+    trained: Trained, tmp_path: Path, step: int
+) -> None:
+    """Before the first checkpoint, at one, between two, and after the last step."""
+
+    def stop(progress: Progress) -> None:
+        if progress.phase == "training" and progress.step == step:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train_sft(make_settings(), *trained.rows, trained.base, tmp_path, progress=stop)
+    assert not (tmp_path / "adapter").exists()
+    result = train_sft(make_settings(), *trained.rows, trained.base, tmp_path, progress=ignore)
+    assert hashes(result.adapter) == hashes(trained.result.adapter)
+    assert result.history == trained.result.history
+
+
+def test_killed_and_resumed_gives_the_same_bytes(trained: Trained, tmp_path: Path) -> None:
+    """kill -9 in the middle of the second epoch, then the rest in another process."""
+    script = f"""
+import os, pathlib, signal
+from tests.train.conftest import make_rows, make_settings
+from train.runtime import ready
+ready(quantize=False)
+from train.runtime import ready
+from train.sft import train_sft
+def die(progress):
+    if progress.step == 7:
+        os.kill(os.getpid(), signal.SIGKILL)
+out = pathlib.Path({str(tmp_path / "run")!r})
+train_sft(make_settings(), *make_rows(), {trained.base!r}, out, progress=die)
+"""
+    root = Path(__file__).parents[2]
+    killed = subprocess.run(
+        [sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=False
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert killed.stderr == ""
+    assert killed.stdout == ""
+    assert not (tmp_path / "run" / "adapter").exists()
+    result = train_sft(
+        make_settings(), *trained.rows, trained.base, tmp_path / "run", progress=ignore
+    )
+    assert hashes(result.adapter) == hashes(trained.result.adapter)
+
+
+def test_a_half_written_checkpoint_is_not_used(trained: Trained, tmp_path: Path) -> None:
+    """A checkpoint without its marker is thrown away, and the one before it is gone on from."""
+    shutil.copytree(trained.folder / "run" / "checkpoints", tmp_path / "checkpoints")
+    last = newest(tmp_path / "checkpoints")
+    assert last is not None
+    (last / "complete").unlink()
+    (last / "optimizer.pt").write_bytes(b"half")
+    result = train_sft(make_settings(), *trained.rows, trained.base, tmp_path, progress=ignore)
+    assert hashes(result.adapter) == hashes(trained.result.adapter)
+
+
+def test_the_best_checkpoint_is_kept_and_training_stops_early(
+    trained: Trained, tmp_path: Path
+) -> None:
+    """Where validation rows want something else, their loss rises while training's falls: the run
+    ends after `early_stopping_patience` evaluations without improvement, and keeps the best."""
+    settings = make_settings(epochs=8, early_stopping_patience=2)
+    train, validation = trained.rows
+    other = [
+        replace(row, messages=(*row.prompt, Message("assistant", OTHER))) for row in validation
+    ]
+    result = train_sft(settings, train, other, trained.base, tmp_path, progress=ignore)
+    losses = [
+        (point.validation_loss, point.step)
+        for point in result.history
+        if point.validation_loss is not None
+    ]
+    best, step = min(losses)
+    assert result.stopped_early
+    assert result.validation_loss == best
+    assert result.best_step == step < result.steps < 40
+    assert losses.index((best, step)) == len(losses) - 3
+    end = reached(tmp_path / "checkpoints")
+    assert end is not None
+    kept = end.best_folder() / ADAPTER_WEIGHTS
+    assert (result.adapter / ADAPTER_WEIGHTS).read_bytes() == kept.read_bytes()
+    again = train_sft(settings, train, other, trained.base, tmp_path, progress=ignore)
+    assert again.steps == result.steps
+
+
+def test_it_continues_from_a_version(trained: Trained, tmp_path: Path) -> None:
+    """The second adapter starts where the first one ended and keeps its rank."""
+    settings = make_settings(epochs=1, learning_rate=1e-4, continue_from="colours@1", rank=None)
+    result = train_sft(
+        replace(settings, rank=4),
+        *trained.rows,
+        trained.base,
+        tmp_path,
+        progress=ignore,
+        parent=trained.result.adapter,
+    )
+    assert trained.result.validation_loss is not None
+    assert result.validation_loss == pytest.approx(trained.result.validation_loss, rel=0.05)
+    assert sorted(path.name for path in result.adapter.iterdir()) == [
+        ADAPTER_CONFIG,
+        ADAPTER_WEIGHTS,
+    ]
+
+
+def test_without_validation_the_last_checkpoint_is_it(trained: Trained, tmp_path: Path) -> None:
+    """No rows to validate on: no validation loss, no early stop, the end is what is kept."""
+    settings = make_settings(epochs=1, validation=0)
+    result = train_sft(settings, trained.rows[0], (), trained.base, tmp_path, progress=ignore)
+    assert result.validation_loss is None
+    assert result.best_step == result.steps == 5
+
+
+def test_running_out_of_memory_says_what_to_lower(trained: Trained, tmp_path: Path) -> None:
+    """An allocation that fails becomes a TrainingError that names the settings and their values."""
+
+    def exhausted(progress: Progress) -> None:
+        if progress.phase == "training":
+            raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 9 TB")
+
+    with pytest.raises(TrainingError, match="memory ran out") as refusal:
+        train_sft(make_settings(), *trained.rows, trained.base, tmp_path, progress=exhausted)
+    assert "batch_size (now 8" in (refusal.value.hint or "")
+    assert "max_length (now 128)" in (refusal.value.hint or "")
+
+
+def test_a_loss_that_is_no_number_ends_the_run(trained: Trained, tmp_path: Path) -> None:
+    """Diverged training is an error that names the learning rate, not an adapter of NaN."""
+    import torch
+
+    from train import sft
+
+    class Diverged(sft.SFTTrainer):  # type: ignore[misc,name-defined]
+        def compute_loss(self, *args: object, **kwargs: object) -> torch.Tensor:
+            return super().compute_loss(*args, **kwargs) * float("nan")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sft, "SFTTrainer", Diverged)
+        with pytest.raises(TrainingError, match="no longer a number at step 1") as refusal:
+            train_sft(make_settings(), *trained.rows, trained.base, tmp_path, progress=ignore)
+    assert "learning_rate" in (refusal.value.hint or "")
+
+
+def test_qlora_trains_on_a_base_in_four_bits(trained: Trained, tmp_path: Path) -> None:
+    """`quantize: nf4` gives an adapter in the same layout, which acts on the unquantized base."""
+    ready(quantize=True)
+    result = train_sft(
+        make_settings(quantize="nf4"), *trained.rows, trained.base, tmp_path, progress=ignore
+    )
+    assert sorted(path.name for path in result.adapter.iterdir()) == [
+        ADAPTER_CONFIG,
+        ADAPTER_WEIGHTS,
+    ]
+    assert measure_effect(trained.base, result.adapter).changes
+
+
+def test_a_base_that_is_not_there_is_refused(trained: Trained, tmp_path: Path) -> None:
+    """A folder without a model gets one line, not a traceback of transformers."""
+    with pytest.raises(BaseError):
+        train_sft(make_settings(), *trained.rows, str(tmp_path), tmp_path / "run", progress=ignore)
+
+
+def test_nothing_of_the_libraries_is_heard(
+    trained: Trained, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """No warning, log line or progress bar of theirs, and logging is as before afterwards."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        train_sft(make_settings(epochs=1), *trained.rows, trained.base, tmp_path, progress=ignore)
+    assert capfd.readouterr() == ("", "")
+    assert logging.root.manager.disable == logging.NOTSET

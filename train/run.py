@@ -1,0 +1,283 @@
+"""One training run from config to finished adapter, recorded in the registry's ledger.
+
+The order is what makes refusals clean: everything that can be refused (config, base, data, lint) is
+checked before anything is written. From then on the run exists, with a folder of its own, and ends
+as `finished` with its lineage or as `failed` with a reason; killed, it is `interrupted`
+(`train.run_state`), and `run_training(resume=run)` finishes it. Nothing here publishes: a run's
+adapter is a folder until somebody does.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from shutil import rmtree
+from typing import Any
+
+from hub.errors import HubError, InvalidData, TrainingError
+from hub.home import Home
+from hub.manifest import canonical_json
+from hub.names import AdapterRef, parse_reference
+from hub.records import Base, Run, Version
+from hub.registry import Registry
+from hub.store import Store
+from train.checkpoints import parent_shape
+from train.config import Settings, TrainConfig, settle
+from train.findings import LintReport
+from train.formats import read_dataset
+from train.lineage import lineage
+from train.lint import lint
+from train.presets import BaseFacts
+from train.progress import Progress, Report
+from train.rows import DataSet
+from train.run_state import locked, refuse_unresumable, resumable, run_state
+from train.runtime import ready
+from train.split import split
+
+__all__ = ["resumable", "run_state", "run_training"]
+
+_SHOWN_FINDINGS = 5
+_LISTED_ROWS = 20
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """What a run stands on, found and read."""
+
+    base: Base
+    dataset: DataSet
+    heldout: DataSet | None
+    parent: Version | None
+    parent_folder: Path | None
+
+
+def run_training(
+    registry: Registry,
+    home: Home,
+    config: TrainConfig,
+    *,
+    progress: Report,
+    resume: Run | None = None,
+) -> Run:
+    """Train as the config says, or finish `resume` from its last checkpoint; the finished run.
+
+    A resumed run goes by its own recorded settings; of the config only the files count. The
+    adapter is then in `home.runs/<id>/adapter`, the report in `report.html` beside it.
+
+    Raises:
+        UnknownBase, UnknownReference: when the base or the version to continue from is not here.
+        InvalidData: when a file or row is unusable; the lint's errors with their rows; data that is
+            not what the resumed run began with.
+        Conflict: when the run to resume is finished, or another process is at it.
+        InvalidConfig, BaseError, MissingExtra: when the run could not begin.
+        TrainingError: when it began and could not be carried through; its reason is recorded.
+    """
+    progress(Progress("reading"))
+    if resume is not None:
+        refuse_unresumable(resume)
+    inputs = _read(registry, home, config)
+    if resume is not None:
+        settings = Settings.from_json(resume.config)
+        _refuse_other_data(resume, inputs.dataset)
+    else:
+        settings = _settle(config, inputs)
+    report = _lint(inputs, settings, progress)
+    run = _start(registry, inputs, settings, report) if resume is None else resume
+    with locked(home.runs / run.id):
+        if resume is not None:
+            run = registry.ledger.resume_run(run.id)
+        return _carry_through(registry, home, run, inputs, settings, report, progress)
+
+
+# Before the run: nothing is written
+
+
+def _read(registry: Registry, home: Home, config: TrainConfig) -> _Inputs:
+    """Find and read everything, and apply those rules of the lint that need no tokens."""
+    parent = _parent(registry, config.continue_from)
+    # A continued adapter stays on its base unless told otherwise, and that is then refused.
+    found = registry.bases.get(config.base if config.base or parent is None else parent.base)
+    folder = None
+    if parent is not None:
+        if parent.base != found.name:
+            raise TrainingError(
+                f"{parent} stands on the base '{parent.base}', not on '{found.name}'",
+                hint=f"Leave the base out, or set it to {parent.base}.",
+            )
+        store = Store(home)
+        store.verify(parent)
+        folder = store.folder(parent)
+    dataset = read_dataset(config.data)
+    kept_apart = read_dataset(config.heldout) if config.heldout else None
+    _refuse_errors(lint(dataset, heldout=kept_apart))
+    return _Inputs(found, dataset, kept_apart, parent, folder)
+
+
+def _parent(registry: Registry, reference: str | None) -> Version | None:
+    if reference is None:
+        return None
+    parsed = parse_reference(reference)
+    assert isinstance(parsed, AdapterRef)  # TrainConfig lets no other through
+    return registry.resolve(parsed)
+
+
+def _settle(config: TrainConfig, inputs: _Inputs) -> Settings:
+    settings = settle(
+        config,
+        base_name=inputs.base.name,
+        base=BaseFacts.of(inputs.base),
+        rows=len(inputs.dataset),
+    )
+    if inputs.parent_folder is None:
+        return settings
+    # A version, not an alias that may move before a resume; in the shape that its tensors have.
+    shape = parent_shape(inputs.parent_folder)
+    return replace(settings, continue_from=str(inputs.parent), **shape)
+
+
+def _refuse_other_data(run: Run, dataset: DataSet) -> None:
+    if dataset.digest != run.dataset_digest:
+        raise InvalidData(
+            "the data is not what the run began with",
+            where=dataset.source,
+            hint="Put the file back as it was, or start a new run.",
+        )
+
+
+def _lint(inputs: _Inputs, settings: Settings, progress: Report) -> LintReport:
+    """The whole lint, with the base's own tokens; raises InvalidData for errors."""
+    progress(Progress("loading"))
+    ready(quantize=settings.quantize is not None)
+    from train.tokens import ChatTokenizer
+
+    report = lint(
+        inputs.dataset,
+        heldout=inputs.heldout,
+        count_tokens=ChatTokenizer.load(inputs.base.source).count,
+        max_length=settings.max_length,
+    )
+    _refuse_errors(report)
+    return report
+
+
+def _refuse_errors(report: LintReport) -> None:
+    if report.ok:
+        return
+    raise InvalidData(
+        "; ".join(str(finding) for finding in report.errors[:_SHOWN_FINDINGS]),
+        where=report.dataset,
+        hint="Mend or drop these rows; `hub data lint` shows everything that was found.",
+    )
+
+
+def _start(registry: Registry, inputs: _Inputs, settings: Settings, report: LintReport) -> Run:
+    """The first thing that is written."""
+    dataset = registry.ledger.add_dataset(
+        digest=inputs.dataset.digest,
+        name=inputs.dataset.name,
+        source=inputs.dataset.source,
+        format=inputs.dataset.format,
+        rows=len(inputs.dataset),
+        lint=report.to_json(max_rows=_LISTED_ROWS),
+    )
+    return registry.ledger.start_run(
+        settings.adapter, settings.method, inputs.base, dataset, settings.to_json()
+    )
+
+
+# The run
+
+
+def _carry_through(
+    registry: Registry,
+    home: Home,
+    run: Run,
+    inputs: _Inputs,
+    settings: Settings,
+    report: LintReport,
+    progress: Report,
+) -> Run:
+    folder = home.runs / run.id
+    with _recorded(registry, run):
+        _write_json(folder / "config.json", settings.to_json())
+        facts = _train(folder, inputs, settings, report, progress)
+        finished = registry.ledger.finish_run(run.id, facts)
+        # Only a run that is not finished can go on from them.
+        rmtree(folder / "checkpoints", ignore_errors=True)
+    progress(Progress("done"))
+    return finished
+
+
+def _train(
+    folder: Path, inputs: _Inputs, settings: Settings, report: LintReport, progress: Report
+) -> dict[str, Any]:
+    """Train, check the effect of what was written, report; the lineage of the adapter."""
+    from train.effect import effect_of
+    from train.loading import load_tuned
+    from train.report import write_report
+    from train.samples import answer_samples
+    from train.sft import train_sft
+    from train.tokens import ChatTokenizer
+
+    training, validation = split(inputs.dataset, validation=settings.validation)
+    result = train_sft(
+        settings,
+        training.rows,
+        validation.rows,
+        inputs.base.source,
+        folder,
+        progress=progress,
+        parent=inputs.parent_folder,
+    )
+    progress(Progress("checking"))
+    # From the files, not from the trainer's memory: the files are what will be published.
+    model = load_tuned(inputs.base.source, result.adapter, quantize=settings.quantize)
+    chat = ChatTokenizer.load(inputs.base.source)
+    effect = effect_of(model, chat)
+    if not effect.changes:
+        raise TrainingError(
+            "the adapter changes nothing: the model answers the probe prompts as without it",
+            hint=f"Raise learning_rate (now {settings.learning_rate:g}) or epochs.",
+        )
+    facts = lineage(
+        settings,
+        base=inputs.base,
+        dataset=inputs.dataset,
+        lint=report,
+        rows=(len(training), len(validation)),
+        parent=inputs.parent,
+        result=result,
+        effect=effect.to_json(),
+    )
+    progress(Progress("reporting"))
+    samples = answer_samples(model, chat, validation.rows)
+    write_report(folder / "report.html", facts, result.history, samples)
+    _write_json(folder / "history.json", [asdict(point) for point in result.history])
+    return facts
+
+
+@contextmanager
+def _recorded(registry: Registry, run: Run) -> Iterator[None]:
+    """Whatever ends the run before its time is written down as its reason."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        registry.ledger.fail_run(run.id, "stopped by the user")
+        raise
+    except HubError as error:
+        registry.ledger.fail_run(run.id, str(error))
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        registry.ledger.fail_run(run.id, reason)
+        raise TrainingError(
+            f"the run {run.id} failed: {reason}", hint="HUB_DEBUG=1 shows where."
+        ) from error
+
+
+def _write_json(path: Path, value: object) -> None:
+    """Whole or not at all, and refusing NaN as all our JSON does."""
+    scratch = path.with_suffix(".tmp")
+    scratch.write_text(json.dumps(json.loads(canonical_json(value)), indent=2), encoding="utf-8")
+    scratch.replace(path)

@@ -1,0 +1,69 @@
+"""What has become of a run: the ledger's status, and whether the process behind it still lives.
+
+A killed process can't write that it died. So `running` under a process that is gone is called
+`interrupted`, which is not a status in the registry but what is shown.
+
+A process id may have been given to another program since; then a dead run is called running until
+that program ends. The lock in a run's folder, which dies with its process, keeps a resume safe.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal, cast
+
+from hub.errors import Conflict
+from hub.home import Home
+from hub.records import Run
+from hub.registry import Registry
+
+State = Literal["running", "finished", "failed", "interrupted"]
+
+
+def run_state(run: Run) -> State:
+    if run.status == "running" and not _alive(run.pid):
+        return "interrupted"
+    return cast(State, run.status)
+
+
+def resumable(registry: Registry, home: Home) -> list[Run]:
+    """Runs that were killed or failed after they had begun, newest first."""
+    return [
+        run
+        for run in registry.ledger.runs()
+        if run_state(run) in ("interrupted", "failed") and (home.runs / run.id).is_dir()
+    ]
+
+
+def refuse_unresumable(run: Run) -> None:
+    """Raises Conflict when the run is finished or still going on."""
+    state = run_state(run)
+    if state in ("finished", "running"):
+        raise Conflict(
+            f"the run {run.id} is {state}, so there is nothing to resume",
+            hint="`hub runs ls` shows which were interrupted.",
+        )
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Only one process works in a run's folder; raises Conflict where another one does."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise Conflict("another process is working on this run", where=str(folder)) from error
+        yield
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
