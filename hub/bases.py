@@ -33,6 +33,11 @@ class Bases:
             if row is not None and row["digest"] != identity.digest():
                 self._forget_unused_base(row["id"], identity.name)
                 row = None
+            if one(self._db, "SELECT 1 FROM adapters WHERE name = ?", identity.name):
+                raise Conflict(
+                    f"'{identity.name}' is the name of an adapter, which the base would hide",
+                    hint="Add the base under another name with --name.",
+                )
             if row is None:
                 self._db.table("bases").insert(
                     {

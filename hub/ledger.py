@@ -75,6 +75,15 @@ class Ledger:
             )
         return self.run(run_id)
 
+    def resume_run(self, run_id: str) -> Run:
+        """Mark a run as running again, now by this process."""
+        with transaction(self._db):
+            self._db.table("runs").update(
+                run_id,
+                {"status": "running", "pid": os.getpid(), "finished_at": None, "error": None},
+            )
+        return self.run(run_id)
+
     def finish_run(self, run_id: str, lineage: dict[str, Any]) -> Run:
         """The run's adapter is whole; `lineage` is what a version made from it will carry."""
         return self._end_run(run_id, "finished", lineage=canonical_json(lineage))

@@ -7,7 +7,7 @@ from typing import Any
 from hub.aliases import alias_numbers, write_move
 from hub.clock import now
 from hub.database import one, transaction, whoami
-from hub.errors import AdapterRejected, InvalidReference, UnknownBase, UnknownReference
+from hub.errors import AdapterRejected, InvalidName, InvalidReference, UnknownBase, UnknownReference
 from hub.manifest import Manifest, canonical_json
 from hub.names import PRODUCTION, AdapterRef, Digest, Number, parse_name
 from hub.records import Base, Version
@@ -130,6 +130,11 @@ class Versions:
             name,
         )
         if row is None:
+            if one(self._db, "SELECT 1 FROM bases WHERE name = ?", name):
+                raise InvalidName(
+                    f"'{name}' is the name of a base, which would hide the adapter",
+                    hint="Choose another name for the adapter.",
+                )
             self._db.table("adapters").insert(
                 {"name": name, "base_id": base_id, "last_number": 0, "created_at": now()}
             )

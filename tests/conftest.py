@@ -45,7 +45,7 @@ def home(tmp_path: Path) -> Home:
 
 @pytest.fixture
 def registry(home: Home) -> Iterator[Registry]:
-    home.root.mkdir()
+    home.root.mkdir(exist_ok=True)
     with Registry.create(home) as registry:
         yield registry
 

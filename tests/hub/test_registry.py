@@ -11,6 +11,7 @@ from hub.errors import (
     AdapterRejected,
     AliasMoved,
     Conflict,
+    InvalidName,
     InvalidReference,
     NoHome,
     UnknownReference,
@@ -210,6 +211,15 @@ def test_an_adapter_keeps_its_base(registry: Registry, base: Base) -> None:
         add(registry, other, 2)
     with pytest.raises(Conflict, match="other content"):
         registry.bases.add("/x", BaseIdentity("tiny", "changed", "c", "t", ""), {})
+
+
+def test_a_name_is_a_base_or_an_adapter(registry: Registry, base: Base) -> None:
+    """`model="tiny"` means one thing only."""
+    with pytest.raises(InvalidName, match="name of a base"):
+        add(registry, base, 1, name="tiny")
+    add(registry, base, 1, name="support")
+    with pytest.raises(Conflict, match="name of an adapter"):
+        registry.bases.add("/x", BaseIdentity("support", "r", "c", "t", ""), {})
 
 
 def test_a_folder_without_a_hub_is_told_so(tmp_path: Path) -> None:

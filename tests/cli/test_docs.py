@@ -1,0 +1,56 @@
+"""The documents say what the program does."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+from hub.cli.main import cli
+from tests.command import Hub
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*/README.md")])
+
+
+def test_the_command_reference_is_the_help() -> None:
+    """docs/commands.md is what `python docs/commands.py` writes now."""
+    spec = importlib.util.spec_from_file_location("commands", ROOT / "docs" / "commands.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert (ROOT / "docs" / "commands.md").read_text() == module.render()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    """Every relative link and picture of a page is there."""
+    for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text()):
+        assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands_in_the_documents_exist(page: Path) -> None:
+    """`hub xyz` in a page is a command, and its options are options of that command."""
+    text = page.read_text()
+    if page.name == "commands.md":
+        return
+    shown = re.findall(r"^\$ (hub .+)$", text, re.M) + re.findall(r"`(hub [a-z][^`]*)`", text)
+    for line in (part.strip() for whole in shown for part in re.split(r"&&|&|#", whole)):
+        if not line.startswith("hub "):
+            continue
+        command = cli.commands.get(line.split()[1])
+        assert command is not None or "|" in line, line
+        if command is None:
+            continue
+        if hasattr(command, "commands") and len(line.split()) > 2:
+            command = command.commands.get(line.split()[2], command)
+        known = {option for parameter in command.params for option in parameter.opts}
+        for option in re.findall(r"(?<=\s)--[a-z][a-z-]*", line):
+            assert option in known | {"--help"}, line
+
+
+def test_the_module_runs_as_the_command_does(tmp_path: Path) -> None:
+    """`python -m hub --version` is `hub --version`."""
+    assert Hub(tmp_path).ok("--version").stdout.startswith("hub, version ")
