@@ -1,0 +1,101 @@
+"""One real server for all end-to-end tests: the one that `hub demo` leaves up.
+
+The demo is run once, as a user runs it, and every test asks something of what it made: a real
+vLLM, the starter base, two adapters of which one was retrained from feedback.
+"""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+from openai import OpenAI
+
+from tests.command import Hub
+
+DEMO_LIMIT_S = 1200
+STOP_LIMIT_S = 60
+
+
+@dataclass(frozen=True)
+class Demo:
+    """A finished demo whose server is still up."""
+
+    hub: Hub
+    url: str
+    output: str
+    process_group: int
+
+    def openai(self) -> OpenAI:
+        return OpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0, timeout=300)
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    home = tmp_path_factory.mktemp("demo")
+    log = home.parent / "demo.log"
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    hub = Hub(home, server=f"http://127.0.0.1:{port}")
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "hub", "demo", "--port", str(port)],
+            cwd=home,
+            env=hub.environment(),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        _await_console(process, log)
+        yield Demo(hub, f"http://127.0.0.1:{port}", log.read_text(), process.pid)
+    finally:
+        _interrupt(process)
+
+
+def _await_console(process: "subprocess.Popen[bytes]", log: Path) -> None:
+    deadline = time.monotonic() + DEMO_LIMIT_S
+    while "/console/" not in log.read_text().rpartition("# What came of it")[2]:
+        if process.poll() is not None or time.monotonic() > deadline:
+            pytest.fail(f"the demo did not come to its end:\n{log.read_text()[-6000:]}")
+        time.sleep(1)
+
+
+def _interrupt(process: "subprocess.Popen[bytes]") -> None:
+    """Ctrl-C in its terminal: every process of the group gets the signal."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGINT)
+    process.wait(STOP_LIMIT_S)
+
+
+def engine_processes(home: Path) -> list[int]:
+    """Processes of engines that serve from this home, by their command lines."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except (OSError, ValueError):
+            continue
+        if str(home) in command and re.search(r"vllm\.entrypoints", command):
+            found.append(int(entry.name))
+    return found
+
+
+def wait_ready(url: str, limit: float = 240) -> None:
+    deadline = time.monotonic() + limit
+    while time.monotonic() < deadline:
+        try:
+            if httpx.get(f"{url}/ready", timeout=5).status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.5)
+    pytest.fail(f"{url} was not ready after {limit} s")

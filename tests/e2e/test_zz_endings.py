@@ -1,0 +1,64 @@
+"""Endings, last in the session because they end things: killed engines and killed gateways."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+
+from tests.e2e.conftest import Demo, engine_processes, wait_ready
+
+ASK = {"model": "support", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 8}
+
+
+def test_a_killed_engine_is_restarted_and_the_request_answered(demo: Demo) -> None:
+    """A request that meets a dead engine waits for the restart; its client sees one answer."""
+    for process in engine_processes(demo.hub.home):
+        os.kill(process, signal.SIGKILL)
+    answer = httpx.post(f"{demo.url}/v1/chat/completions", json=ASK, timeout=300)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["model"] == "support@1"
+
+
+def test_a_killed_gateway_leaves_no_engine(demo: Demo) -> None:
+    """SIGKILL, which no handler sees, ends the engine with all its processes."""
+    wait_ready(demo.url)
+    assert engine_processes(demo.hub.home)
+    gateway = _gateway(demo)
+    os.kill(gateway, signal.SIGKILL)
+    deadline = time.monotonic() + 60
+    while engine_processes(demo.hub.home) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    assert engine_processes(demo.hub.home) == []
+
+
+def test_ctrl_c_leaves_no_engine(demo: Demo) -> None:
+    """Also while the engine is still starting."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "hub", "serve", "--port", demo.url.rpartition(":")[2]],
+        cwd=demo.hub.home,
+        env=demo.hub.environment(),
+        start_new_session=True,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 120
+    while not engine_processes(demo.hub.home) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(60) is not None
+    assert engine_processes(demo.hub.home) == []
+
+
+def _gateway(demo: Demo) -> int:
+    for entry in Path("/proc").iterdir():
+        try:
+            command = (entry / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        port = demo.url.rpartition(":")[2].encode()
+        if b"serve" in command and port in command and b"-m" in command and b"hub" in command:
+            return int(entry.name)
+    raise AssertionError("the gateway's process was not found")
