@@ -21,7 +21,8 @@ install: $(VENV)/.installed-$(EXTRA)
 $(VENV)/.installed-$(EXTRA): pyproject.toml constraints-$(EXTRA).txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints-$(EXTRA).txt uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints-$(EXTRA).txt -e '.[$(EXTRA),dev]'
+	@# vLLM is three processes of some 3,000 modules each: without bytecode each start compiles them all.
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints-$(EXTRA).txt -e '.[$(EXTRA),dev]'
 	touch $@
 
 demo: install

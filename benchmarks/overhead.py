@@ -1,0 +1,110 @@
+"""`make bench BENCH=overhead`: what the gateway costs, beside the very same vLLM asked directly.
+
+One engine, warmed; each round asks it directly and through the gateway in alternating order, with
+logging on. Latency is of one client; throughput of eight. The bars are those of a gateway that
+nobody notices.
+"""
+
+import json
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from statistics import median
+
+import httpx
+
+from benchmarks.prepared import gateway, prepared_home, raw_vllm
+from benchmarks.report import at_least, at_most, write
+from hub.names import AdapterRef
+from hub.registry import Registry
+from hub.store import Store
+
+ROUNDS = 150
+BATCHES = 12
+BATCH = 64
+CLIENTS = 8
+WARMUP = 20
+
+
+def main() -> int:
+    home = prepared_home()
+    with Registry.open(home) as registry:
+        version = registry.resolve(AdapterRef("support"))
+    with raw_vllm() as raw, gateway(raw) as served, httpx.Client(timeout=120) as client:
+        # Each way has its own name for the same weights; both are loaded before anything counts.
+        load = {"lora_name": "direct", "lora_path": str(Store(home).folder(version))}
+        client.post(f"{raw}/v1/load_lora_adapter", json=load).raise_for_status()
+        ways = {"raw": (raw, "direct"), "gateway": (served, "support")}
+        for _ in range(WARMUP):
+            for way in ways.values():
+                first_token(client, *way)
+        latency: dict[str, list[float]] = {name: [] for name in ways}
+        ttft: dict[str, list[float]] = {name: [] for name in ways}
+        for number in range(ROUNDS):
+            for name in alternated(ways, number):
+                latency[name].append(whole(client, *ways[name]))
+                ttft[name].append(first_token(client, *ways[name]))
+        rates: dict[str, list[float]] = {name: [] for name in ways}
+        for number in range(BATCHES):
+            for name in alternated(ways, number):
+                rates[name].append(throughput(*ways[name]))
+    added = [1e3 * (g - r) for g, r in zip(latency["gateway"], latency["raw"], strict=True)]
+    added_ttft = [1e3 * (g - r) for g, r in zip(ttft["gateway"], ttft["raw"], strict=True)]
+    ratios = [g / r for g, r in zip(rates["gateway"], rates["raw"], strict=True)]
+    return write(
+        "overhead",
+        [
+            at_most("added latency, median of pairs", median(added), "ms", 2),
+            at_most("added time to first token, median of pairs", median(added_ttft), "ms", 3),
+            at_least("throughput, gateway / raw, median of pairs", median(ratios), "x", 0.97),
+        ],
+        [
+            {
+                "way": name,
+                "latency_ms": 1e3 * median(latency[name]),
+                "ttft_ms": 1e3 * median(ttft[name]),
+                "requests_per_s": median(rates[name]),
+            }
+            for name in ways
+        ],
+    )
+
+
+def alternated(ways: dict[str, tuple[str, str]], number: int) -> list[str]:
+    names = list(ways)
+    return names if number % 2 == 0 else names[::-1]
+
+
+def body(model: str, **more: object) -> dict[str, object]:
+    messages = [{"role": "user", "content": "Someone used my card at a shop I do not know."}]
+    return {"model": model, "messages": messages, "max_tokens": 16, "temperature": 0, **more}
+
+
+def whole(client: httpx.Client, url: str, model: str) -> float:
+    started = time.perf_counter()
+    client.post(f"{url}/v1/chat/completions", json=body(model)).raise_for_status()
+    return time.perf_counter() - started
+
+
+def first_token(client: httpx.Client, url: str, model: str) -> float:
+    """Seconds to the first chunk with text; the rest of the stream is read before it returns."""
+    started, first = time.perf_counter(), 0.0
+    request = body(model, stream=True)
+    with client.stream("POST", f"{url}/v1/chat/completions", json=request) as response:
+        for line in response.iter_lines():
+            if not first and line.startswith("data: {"):
+                delta = json.loads(line[6:])["choices"][0]["delta"]
+                first = time.perf_counter() - started if delta.get("content") else 0.0
+    return first
+
+
+def throughput(url: str, model: str) -> float:
+    """Requests a second of CLIENTS clients."""
+    with httpx.Client(timeout=120) as client, ThreadPoolExecutor(CLIENTS) as pool:
+        started = time.perf_counter()
+        list(pool.map(lambda _: whole(client, url, model), range(BATCH)))
+        return BATCH / (time.perf_counter() - started)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
