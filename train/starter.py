@@ -12,7 +12,6 @@ Absent on purpose: a GPU path, checkpoints and resuming. It takes a minute; run 
 """
 
 import json
-import os
 import shutil
 import tempfile
 import time
@@ -361,7 +360,7 @@ def _write(out: Path, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFas
         _write_files(building, model, tokenizer)
         building.chmod(0o755)  # mkdtemp's and safetensors' own modes shut out other users
         (building / "model.safetensors").chmod(0o644)
-        os.replace(building, out)
+        building.replace(out)
     except OSError as error:
         raise _unwritable(out, error) from error
     finally:
