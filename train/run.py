@@ -31,11 +31,9 @@ from train.lint import lint
 from train.presets import BaseFacts
 from train.progress import Progress, Report
 from train.rows import DataSet
-from train.run_state import locked, refuse_unresumable, resumable, run_state
+from train.run_state import locked, refuse_unresumable
 from train.runtime import ready
 from train.split import split
-
-__all__ = ["resumable", "run_state", "run_training"]
 
 _SHOWN_FINDINGS = 5
 _LISTED_ROWS = 20

@@ -15,9 +15,7 @@ from pathlib import Path
 from typing import Literal, cast
 
 from hub.errors import Conflict
-from hub.home import Home
 from hub.records import Run
-from hub.registry import Registry
 
 State = Literal["running", "finished", "failed", "interrupted"]
 
@@ -26,15 +24,6 @@ def run_state(run: Run) -> State:
     if run.status == "running" and not _alive(run.pid):
         return "interrupted"
     return cast(State, run.status)
-
-
-def resumable(registry: Registry, home: Home) -> list[Run]:
-    """Runs that were killed or failed after they had begun, newest first."""
-    return [
-        run
-        for run in registry.ledger.runs()
-        if run_state(run) in ("interrupted", "failed") and (home.runs / run.id).is_dir()
-    ]
 
 
 def refuse_unresumable(run: Run) -> None:

@@ -51,7 +51,7 @@ class StarterConfig:
     validation_documents: int = 200
     tokenizer_documents: int = 6_000
     batch_size: int = 16
-    steps: int = 1_100
+    steps: int = 900
     warmup_steps: int = 30
     decay_from: float = 0.4  # the share of the steps after which the learning rates fall
     matrix_rate: float = 0.005  # Muon, for hidden matrices

@@ -17,7 +17,7 @@ def list_runs(name: str | None, as_json: bool) -> None:
     """List runs (of adapter NAME), newest first."""
     from hub.home import Home
     from hub.registry import Registry
-    from train.run import run_state
+    from train.run_state import run_state
 
     with Registry.open(Home.from_environment()) as registry:
         found = registry.ledger.runs(name)
@@ -40,7 +40,7 @@ def show(run_id: str, as_json: bool) -> None:
     """Show what a run was told, how it went and where its report is."""
     from hub.home import Home
     from hub.registry import Registry
-    from train.run import run_state
+    from train.run_state import run_state
 
     home = Home.from_environment()
     with Registry.open(home) as registry:

@@ -41,14 +41,14 @@ export function showAdaptersFailed(message, retry) {
 }
 
 export function showResidency(body) {
-  const resident = (Array.isArray(body?.resident) ? body.resident : []).map((one) => (typeof one === "string" ? { name: one } : one));
+  const resident = body?.residents ?? [];
   const capacity = Number(body?.capacity);
   byId("resident-count").textContent = capacity ? `${resident.length} of ${capacity}` : resident.length || "";
   if (!resident.length) {
     return fill("residency", [el("p", { class: "hint" }, "No adapter is loaded. The first request for one loads it.")]);
   }
-  const rows = resident.map(({ name, leases }) =>
-    el("div", { class: "resident" }, el("i", { class: "dot on", "aria-hidden": "true" }), el("b", {}, String(name)),
+  const rows = resident.map(({ version, leases }) =>
+    el("div", { class: "resident" }, el("i", { class: "dot on", "aria-hidden": "true" }), el("b", {}, String(version)),
       leases > 0 ? el("span", {}, `${leases} in use`) : null));
   return fill("residency", [el("div", { class: "scroller" }, ...rows)]);
 }

@@ -69,7 +69,7 @@ def test_two_answers_stream_side_by_side_and_are_voted_on(page: Page, demo: Demo
     page.get_by_test_id(f"edit-{tuned}").click()
     page.get_by_test_id("edit-text").fill("[Intent: Fraud Report] I am sorry. Which card is it?")
     page.get_by_test_id("edit-save").click()
-    expect(page.get_by_test_id("status")).to_contain_text("export", timeout=10_000)
+    expect(page.get_by_text("hub export")).to_be_visible(timeout=10_000)
     assert problems == []
     exported = demo.hub.ok("export", "-", "--format", "dpo", "--adapter", "support").stdout
     assert "Which card is it?" in exported

@@ -24,7 +24,8 @@ from hub.registry import Registry
 from tests.train.conftest import Maker, chat, chats
 from train.config import TrainConfig
 from train.progress import Progress
-from train.run import resumable, run_state, run_training
+from train.run import run_training
+from train.run_state import run_state
 
 pytestmark = pytest.mark.usefixtures("tiny_base")
 
@@ -137,12 +138,11 @@ def test_a_stopped_run_is_failed_and_can_be_resumed(
     """Ctrl-C ends the run as failed with its reason, without an adapter; resumed, it finishes."""
     with pytest.raises(KeyboardInterrupt):
         run_training(registry, home, asked, progress=stopped_at(7, KeyboardInterrupt()))
-    (run,) = resumable(registry, home)
+    (run,) = registry.ledger.runs()
     assert (run.status, run.error) == ("failed", "stopped by the user")
     assert not (home.runs / run.id / "adapter").exists()
     finished = run_training(registry, home, asked, progress=ignore, resume=run)
     assert (finished.id, finished.status, finished.error) == (run.id, "finished", None)
-    assert resumable(registry, home) == []
     with pytest.raises(Conflict, match="finished"):
         run_training(registry, home, asked, progress=ignore, resume=finished)
 
