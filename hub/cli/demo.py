@@ -62,8 +62,12 @@ def demo(exit_: bool, port: int) -> None:
     from hub.home import Home
 
     require_extra("cpu", "torch", "transformers", "peft", "trl", "vllm", "fastapi", "openai")
+    from serve.listen import listen
+
     home = Home.from_environment()
     examples = _examples()
+    # A port in use is better found now than when two adapters are trained.
+    listen("127.0.0.1", port).close()
     watch = Stopwatch()
     server = f"http://127.0.0.1:{port}"
     os.environ["HUB_SERVER"] = server

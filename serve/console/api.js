@@ -90,7 +90,11 @@ export async function* events(id, signal) {
       for (const line of lines) {
         if (!line.startsWith("data:")) continue;
         const data = line.slice(5).trim();
-        if (data === "[DONE]") return;
+        if (data === "[DONE]") {
+          // The server closes next; read that far, so that the connection can be used again.
+          while (!(await reader.read()).done);
+          return;
+        }
         if (data) yield JSON.parse(data);
       }
     }

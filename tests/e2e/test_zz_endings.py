@@ -52,6 +52,15 @@ def test_ctrl_c_leaves_no_engine(demo: Demo) -> None:
     assert engine_processes(demo.hub.home) == []
 
 
+def test_an_engine_that_does_not_come_up_says_why(demo: Demo) -> None:
+    """Its last log lines are shown, and nothing is left running."""
+    result = demo.hub("serve", "--port", "0", "--engine-args", "--no-such-option")
+    assert result.status == 1
+    assert "Traceback" not in result.stderr.partition("its last log lines")[0]
+    assert "--no-such-option" in result.stderr
+    assert engine_processes(demo.hub.home) == []
+
+
 def _gateway(demo: Demo) -> int:
     for entry in Path("/proc").iterdir():
         try:
