@@ -40,7 +40,8 @@ PROMPTS = (
 @dataclass(frozen=True)
 class EffectReport:
     """`max_change` is the largest |difference of log-probability| in nats, among tokens that base
-    or adapter gives 0.1% or more; `mean_kl` the mean KL(tuned || base) in nats a position."""
+    or adapter gives 0.1% or more, or its highest probability; `mean_kl` is the mean
+    KL(tuned || base) in nats a position."""
 
     prompts: int
     positions: int
@@ -83,7 +84,9 @@ def effect_of(
             tuned = _log_probabilities(model, ids)
             with model.disable_adapter():
                 base = _log_probabilities(model, ids)
-            likely = torch.maximum(tuned, base).exp() >= _LEAST_PROBABILITY
+            either = torch.maximum(tuned, base).exp()
+            # An untrained base gives no token that much; its likeliest ones count all the same.
+            likely = either >= either.amax(-1, keepdim=True).clamp(max=_LEAST_PROBABILITY)
             largest = max(largest, float((tuned - base).abs()[likely].max()))
             divergence += float((tuned.exp() * (tuned - base)).sum())
             positions += tuned.shape[0]
