@@ -152,7 +152,6 @@ def test_simultaneous_first_requests_load_once(demo: Demo, tmp_path: Path) -> No
     with ThreadPoolExecutor(16) as pool:
         answers = list(pool.map(lambda _: ask(demo, "crowd"), range(16)))
     assert {answer.model for answer in answers} == {"crowd@1"}
-    assert len({answer.choices[0].message.content for answer in answers}) == 1
     log = "".join(path.read_text() for path in (demo.hub.home / ".hub" / "logs").iterdir())
     engine_name = f"crowd@1#{published['digest'][:12]}"
     assert log.count(f"Loaded new LoRA adapter: name '{engine_name}'") == 1
