@@ -6,6 +6,7 @@ reads what they left in the registry; it does nothing that its user could not ty
 
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -68,6 +69,9 @@ def demo(exit_: bool, port: int) -> None:
     examples = _examples()
     # A port in use is better found now than when two adapters are trained.
     listen("127.0.0.1", port).close()
+    # A closed terminal or a plain `kill` ends the demo as Ctrl-C does, server included.
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, signal.default_int_handler)
     watch = Stopwatch()
     server = f"http://127.0.0.1:{port}"
     os.environ["HUB_SERVER"] = server

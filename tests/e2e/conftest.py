@@ -53,6 +53,8 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            # Where the tests run in the background, Ctrl-C is ignored and that is inherited.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
     try:
         _await_console(process, log)
