@@ -19,6 +19,10 @@ endif
 install: $(VENV)/.installed-$(EXTRA)
 
 $(VENV)/.installed-$(EXTRA): pyproject.toml constraints-$(EXTRA).txt
+	@# One environment holds either build of vLLM, never both.
+	@for other in $(filter-out $(EXTRA),cpu gpu); do \
+		if test -e $(VENV)/.installed-$$other; then \
+			echo "$(VENV) holds the $$other build: run 'make clean' first"; exit 1; fi; done
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints-$(EXTRA).txt uv
 	@# vLLM is three processes of some 3,000 modules each: without bytecode each start compiles them all.

@@ -15,9 +15,8 @@ def render() -> str:
     parts = [
         "# Commands",
         "",
-        "Made by `python docs/commands.py` from `--help`; a test compares the two. Every command"
-        " takes `--json` where it prints data. Exit codes: 0 done, 1 failed, 2 usage, 3 the gate"
-        " says FAIL, 4 the gate says INSUFFICIENT.",
+        "Made by `python docs/commands.py` from `--help`; a test compares the two. Exit codes:"
+        " 0 done, 1 failed, 2 usage, 3 the gate says FAIL, 4 the gate says INSUFFICIENT.",
         "",
         "| variable | meaning |",
         "| --- | --- |",
@@ -27,7 +26,9 @@ def render() -> str:
         "",
     ]
     for path, command in walk("hub", cli):
-        context = click.Context(command, info_name=path, terminal_width=100)
+        context = click.Context(
+            command, info_name=path, terminal_width=100, help_option_names=["-h", "--help"]
+        )
         parts += [f"## {path}", "", "```text", command.get_help(context).rstrip(), "```", ""]
     return "\n".join(parts)
 

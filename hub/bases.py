@@ -4,12 +4,14 @@ Reading a model's folder is `hub.basefiles`; this module only keeps what was rea
 """
 
 import json
+from pathlib import Path
 from typing import Any
 
 from hub.clock import now
 from hub.database import one, transaction
 from hub.errors import Conflict, UnknownBase
 from hub.manifest import BaseIdentity, canonical_json
+from hub.names import parse_base_name
 from hub.records import Base
 from hub.sqlite import Database
 
@@ -17,8 +19,11 @@ _DEFAULT_BASE = "default_base"
 
 
 class Bases:
-    def __init__(self, db: Database) -> None:
+    """`root` is the hub's folder: a base inside it is kept by its path there, and moves along."""
+
+    def __init__(self, db: Database, root: Path) -> None:
         self._db = db
+        self._root = root
 
     def add(self, source: str, identity: BaseIdentity, shapes: dict[str, tuple[int, ...]]) -> Base:
         """Record a base; the first one becomes the default.
@@ -28,6 +33,10 @@ class Bases:
         Raises:
             Conflict: when the name belongs to a base with other content that adapters stand on.
         """
+        parse_base_name(identity.name)
+        path = Path(source)
+        inside = path.is_relative_to(self._root)
+        kept = path.relative_to(self._root).as_posix() if inside else source
         with transaction(self._db):
             row = one(self._db, "SELECT * FROM bases WHERE name = ?", identity.name)
             if row is not None and row["digest"] != identity.digest():
@@ -42,7 +51,7 @@ class Bases:
                 self._db.table("bases").insert(
                     {
                         "name": identity.name,
-                        "source": source,
+                        "source": kept,
                         "revision": identity.revision,
                         "config_sha256": identity.config_sha256,
                         "tokenizer_sha256": identity.tokenizer_sha256,
@@ -53,7 +62,7 @@ class Bases:
                     }
                 )
             else:
-                self._db.execute("UPDATE bases SET source = ? WHERE id = ?", [source, row["id"]])
+                self._db.execute("UPDATE bases SET source = ? WHERE id = ?", [kept, row["id"]])
             self._db.execute(
                 "INSERT OR IGNORE INTO settings VALUES (?, ?)", [_DEFAULT_BASE, identity.name]
             )
@@ -89,10 +98,10 @@ class Bases:
                 hint=(f"There are: {', '.join(known)}. " if known else "")
                 + "Run `hub base add MODEL` or `hub base starter`.",
             )
-        return _base(row)
+        return self._base(row)
 
     def all(self) -> list[Base]:
-        return [_base(row) for row in self._db.query("SELECT * FROM bases ORDER BY name")]
+        return [self._base(row) for row in self._db.query("SELECT * FROM bases ORDER BY name")]
 
     def set_default(self, name: str) -> Base:
         base = self.get(name)
@@ -104,15 +113,14 @@ class Bases:
         row = one(self._db, "SELECT value FROM settings WHERE key = ?", _DEFAULT_BASE)
         return str(row["value"]) if row else ""
 
-
-def _base(row: dict[str, Any]) -> Base:
-    fields = ("name", "revision", "config_sha256", "tokenizer_sha256", "template_sha256")
-    return Base(
-        id=row["id"],
-        name=row["name"],
-        source=row["source"],
-        identity=BaseIdentity(**{field: row[field] for field in fields}),
-        digest=row["digest"],
-        shapes={name: tuple(shape) for name, shape in json.loads(row["shapes"]).items()},
-        added_at=row["added_at"],
-    )
+    def _base(self, row: dict[str, Any]) -> Base:
+        fields = ("name", "revision", "config_sha256", "tokenizer_sha256", "template_sha256")
+        return Base(
+            id=row["id"],
+            name=row["name"],
+            source=str(self._root / row["source"]),
+            identity=BaseIdentity(**{field: row[field] for field in fields}),
+            digest=row["digest"],
+            shapes={name: tuple(shape) for name, shape in json.loads(row["shapes"]).items()},
+            added_at=row["added_at"],
+        )

@@ -21,7 +21,7 @@ def parse_time(text: str) -> str:
     """
     try:
         return stamp(datetime.fromisoformat(text))
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise UsageError(
             f"'{text}' is not a time", hint="Write it like 2026-05-01T12:00 or 2026-05-01."
         ) from error

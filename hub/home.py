@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from hub.errors import NoHome
+from hub.errors import HubError, NoHome
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,21 @@ class Home:
         return self
 
     def create(self) -> "Home":
-        """Make the folders. The database is made by whoever opens it first."""
-        for folder in (self.blobs, self.adapters, self.bases, self.runs, self.logs, self.scratch):
-            folder.mkdir(parents=True, exist_ok=True)
+        """Make the folders; the database is made by whoever opens it first. Raises HubError."""
+        try:
+            for folder in (
+                self.blobs,
+                self.adapters,
+                self.bases,
+                self.runs,
+                self.logs,
+                self.scratch,
+            ):
+                folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise HubError(
+                f"no hub can be made here ({error.strerror})",
+                where=str(self.root),
+                hint="Choose a folder that you may write to, here or with HUB_HOME.",
+            ) from error
         return self

@@ -29,6 +29,7 @@ _PART = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _ALIAS = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 _NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 _DIGEST = re.compile(r"[0-9a-f]{12,64}")
+_BASE_NAME = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9._-]{0,95}/)?[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 _WEIGHT = re.compile(r"-?(?:[0-9]{1,6}(?:\.[0-9]{1,6})?|\.[0-9]{1,6})")
 
 
@@ -174,6 +175,21 @@ def parse_adapter_reference(text: str) -> AdapterRef:
             f"{_shown(text)} is not one adapter's version", hint="Name one, like support@3."
         )
     return reference
+
+
+def parse_base_name(text: str) -> str:
+    """`text` itself if it can name a base: as models are named on the Hugging Face Hub.
+
+    Raises:
+        InvalidName: with the rule that it breaks.
+    """
+    if not _BASE_NAME.fullmatch(text) or text in RESERVED_NAMES:
+        raise InvalidName(
+            f"{_shown(text)} can't name a base",
+            hint="Use letters, digits, '.', '_' and '-', at most 96, optionally after an owner: "
+            "Qwen/Qwen3-0.6B.",
+        )
+    return text
 
 
 def engine_name(name: str, number: int, digest: str) -> str:

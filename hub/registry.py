@@ -22,9 +22,9 @@ class Registry:
     It belongs to the thread that opened it.
     """
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, home: Home) -> None:
         self._db = db
-        self.bases = Bases(db)
+        self.bases = Bases(db, home.root)
         self.versions = Versions(db)
         self.aliases = Aliases(db)
         self.ledger = Ledger(db)
@@ -36,13 +36,13 @@ class Registry:
         Raises:
             NoHome: when there is none.
         """
-        return cls(open_database(home.require().registry, registry_migrations))
+        return cls(open_database(home.require().registry, registry_migrations), home)
 
     @classmethod
     def create(cls, home: Home) -> "Registry":
         """Open it, making the hub first where there is none."""
         home.create()
-        return cls(open_database(home.registry, registry_migrations))
+        return cls(open_database(home.registry, registry_migrations), home)
 
     def close(self) -> None:
         self._db.close()

@@ -22,6 +22,10 @@ _VERSION = """
 """
 
 
+# How many names a refusal lists.
+_LISTED = 20
+
+
 class Versions:
     def __init__(self, db: Database) -> None:
         self._db = db
@@ -49,10 +53,15 @@ class Versions:
         parse_name(name)
         digest = manifest.digest()
         with transaction(self._db):
-            base = one(self._db, "SELECT id FROM bases WHERE digest = ?", manifest.base.digest())
+            base = one(
+                self._db,
+                "SELECT id, name FROM bases WHERE name = ? AND digest = ?",
+                manifest.base.name,
+                manifest.base.digest(),
+            )
             if base is None:
                 raise UnknownBase(f"the base '{manifest.base.name}' is not in this registry")
-            adapter = self._adapter_on_base(name, int(base["id"]), manifest.base.name)
+            adapter = self._adapter_on_base(name, int(base["id"]), str(base["name"]))
             known = one(
                 self._db,
                 "SELECT number FROM versions WHERE adapter_id = ? AND digest = ?"
@@ -122,11 +131,20 @@ class Versions:
                 why="first version",
             )
 
-    def _adapter_on_base(self, name: str, base_id: int, base_name: str) -> dict[str, Any]:
+    def require_base(self, name: str, base: Base) -> None:
+        """Refuse now what `add` would refuse after hours of training.
+
+        Raises:
+            InvalidName: when the name is a base's, which would hide the adapter.
+            AdapterRejected: when the adapter stands on another base.
+        """
+        self._require_base(parse_name(name), base.id, base.name)
+
+    def _require_base(self, name: str, base_id: int, base_name: str) -> None:
         row = one(
             self._db,
-            "SELECT adapters.*, bases.name AS base FROM adapters"
-            " JOIN bases ON bases.id = base_id WHERE adapters.name = ?",
+            "SELECT bases.name, base_id FROM adapters JOIN bases ON bases.id = base_id"
+            " WHERE adapters.name = ?",
             name,
         )
         if row is None:
@@ -135,16 +153,21 @@ class Versions:
                     f"'{name}' is the name of a base, which would hide the adapter",
                     hint="Choose another name for the adapter.",
                 )
-            self._db.table("adapters").insert(
-                {"name": name, "base_id": base_id, "last_number": 0, "created_at": now()}
-            )
-            return self._adapter_on_base(name, base_id, base_name)
-        if row["base_id"] != base_id:
+        elif row["base_id"] != base_id:
             raise AdapterRejected(
-                f"the adapter '{name}' stands on the base '{row['base']}', not on '{base_name}'",
+                f"the adapter '{name}' stands on the base '{row['name']}', not on '{base_name}'",
                 check="base",
                 hint="Publish it under another name: an adapter keeps its base for life.",
             )
+
+    def _adapter_on_base(self, name: str, base_id: int, base_name: str) -> dict[str, Any]:
+        self._require_base(name, base_id, base_name)
+        self._db.execute(
+            "INSERT OR IGNORE INTO adapters (name, base_id, created_at) VALUES (?, ?, ?)",
+            [name, base_id, now()],
+        )
+        row = one(self._db, "SELECT * FROM adapters WHERE name = ?", name)
+        assert row is not None
         return row
 
     def get(self, name: str, number: int) -> Version:
@@ -204,11 +227,14 @@ class Versions:
             exists = ", ".join(f"{reference.name}@{part}" for part in (*aliases, *numbers))
             hint = f"There are: {exists}." if exists else "It has no versions."
         elif known:
-            near = get_close_matches(reference.name, known, n=5) or known[:5]
-            hint = f"There are: {', '.join(near)} ({len(known)} in all). Run `hub ls`."
+            near = get_close_matches(reference.name, known, n=5)
+            listed = [*near, *(name for name in known if name not in near)][:_LISTED]
+            more = f" and {len(known) - _LISTED} more (`hub ls`)" if len(known) > _LISTED else ""
+            hint = f"There are: {', '.join(listed)}{more}. Run `hub ls`."
         else:
             hint = f"Nothing is published yet. Run `hub train {reference.name} --data FILE`."
-        return UnknownReference(f"there is no adapter '{reference}'", hint=hint)
+        what = "version" if reference.name in known else "adapter"
+        return UnknownReference(f"there is no {what} '{reference}'", hint=hint)
 
 
 def _version(row: dict[str, Any]) -> Version:

@@ -25,6 +25,7 @@ class Hub:
 
     home: Path
     server: str | None = None
+    home_variable: str | None = None
 
     def __call__(
         self, *arguments: object, stdin: str | None = None, timeout: float = 300
@@ -44,7 +45,8 @@ class Hub:
     def environment(self) -> dict[str, str]:
         """This process's environment, less what would lead `hub` elsewhere."""
         own = {key: value for key, value in os.environ.items() if not key.startswith("HUB_")}
-        return {**own, **({"HUB_SERVER": self.server} if self.server else {})}
+        given = {"HUB_SERVER": self.server, "HUB_HOME": self.home_variable}
+        return {**own, **{key: value for key, value in given.items() if value}}
 
     def ok(self, *arguments: object, stdin: str | None = None) -> Result:
         """Run it, and fail with what it printed unless it succeeds."""

@@ -35,12 +35,13 @@ def add(model: str, name: str | None, revision: str | None, as_json: bool) -> No
 
 
 @base.command()
-@click.option("--seed", default=0, show_default=True, help="Same seed, same model.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True,
+              help="Same seed, same model.")  # fmt: skip
 @json_option
 def starter(seed: int, as_json: bool) -> None:
     """Build a small chat model on this machine, from a generated corpus; nothing is downloaded.
 
-    It takes about a minute on two CPU cores. If it is there already, it is kept.
+    It takes one to two minutes on two CPU cores. If it is there already, it is kept.
     """
     from hub.home import Home
     from hub.registry import Registry
@@ -93,10 +94,10 @@ def add_base(
     folder = Path(model).expanduser()
     if folder.is_dir():
         folder = folder.resolve()
-        identity, shapes = read_base(folder, name or folder.name)
+        identity, shapes = read_base(folder, folder.name if name is None else name)
     else:
         folder, commit = _download(model, revision)
-        identity, shapes = read_base(folder, name or model, revision=commit)
+        identity, shapes = read_base(folder, model if name is None else name, revision=commit)
     return registry.bases.add(str(folder), identity, shapes)
 
 

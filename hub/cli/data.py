@@ -63,7 +63,9 @@ def lint_command(
 
 @data.command()
 @files_argument
-@click.option("-n", "--rows", default=3, show_default=True, help="How many rows.")
+@click.option(
+    "-n", "--rows", type=click.IntRange(1), default=3, show_default=True, help="How many rows."
+)
 @json_option
 def show(files: tuple[Path, ...], rows: int, as_json: bool) -> None:
     """Show the first rows as they are understood: in OpenAI's messages."""

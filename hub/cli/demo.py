@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hub.cli.base import STARTER
 from hub.cli.output import hint, note, percent, print_table
 from hub.errors import EngineStartFailed, HubError
 
@@ -35,6 +36,7 @@ CORRECTION = (
     " I will find the right answer."
 )
 SERVER_START_S = 180.0
+DEFAULT_PORT = 8000
 
 
 @dataclass
@@ -52,7 +54,7 @@ class Stopwatch:
 
 @click.command()
 @click.option("--exit", "exit_", is_flag=True, help="Stop at the end instead of serving on.")
-@click.option("--port", default=8000, show_default=True, help="The server's port.")
+@click.option("--port", default=DEFAULT_PORT, show_default=True, help="The server's port.")
 def demo(exit_: bool, port: int) -> None:
     """Run the whole loop on this machine, step by step.
 
@@ -89,10 +91,11 @@ def demo(exit_: bool, port: int) -> None:
     seed = str(_newest(home, SUPPORT) + 1)
     with watch.step("train support"):
         _hub("Train an adapter; it ends as a published version", "train", SUPPORT,
-             "--data", _file(examples, SUPPORT, "train"), "--seed", seed)  # fmt: skip
+             "--base", STARTER, "--data", _file(examples, SUPPORT, "train"),
+             "--seed", seed)  # fmt: skip
     with watch.step("train payments"):
         _hub("Train a second task, and publish it as a step of its own",
-             "train", PAYMENTS, "--data", _file(examples, PAYMENTS, "train"),
+             "train", PAYMENTS, "--base", STARTER, "--data", _file(examples, PAYMENTS, "train"),
              "--seed", seed, "--no-publish")  # fmt: skip
         _hub("", "publish", PAYMENTS)
         _hub("", "ls")
@@ -139,7 +142,7 @@ def _retrain(home: "Home", examples: Path, parent: int, seed: str) -> int:
     _hub("", "feedback", "--last", "--edit", CORRECTION)
     _hub("", "export", corrections, "--adapter", SUPPORT, "--force")
     _hub("Train the next version from this one, on the data and the correction", "train", SUPPORT,
-         "--from", f"{SUPPORT}@{parent}", "--epochs", "3",
+         "--base", STARTER, "--from", f"{SUPPORT}@{parent}", "--epochs", "3",
          "--data", _file(examples, SUPPORT, "train"), "--data", corrections,
          "--seed", seed)  # fmt: skip
     number = _newest(home, SUPPORT)
@@ -150,8 +153,10 @@ def _retrain(home: "Home", examples: Path, parent: int, seed: str) -> int:
 @contextmanager
 def _serving(port: int, watch: Stopwatch) -> Iterator[None]:
     """The server as a child process, up for as long as the block runs."""
-    arguments = ["serve", "--port", str(port)]
+    arguments = ["serve", "--base", STARTER, "--port", str(port)]
     _announce("Serve the base and every adapter on it", arguments)
+    if port != DEFAULT_PORT:
+        click.secho(f"$ export HUB_SERVER=http://127.0.0.1:{port}", bold=True)
     with watch.step("start the server"):
         process = subprocess.Popen([sys.executable, "-m", "hub", *arguments])
         try:

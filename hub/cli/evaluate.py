@@ -76,6 +76,12 @@ def evaluate(
     with Registry.open(Home.from_environment()) as registry:
         version = registry.resolve(parse_adapter_reference(reference))
         dataset = read_dataset([data])
+        if dataset.digest == (version.lineage.get("dataset") or {}).get("digest"):
+            raise InvalidData(
+                f"these are the rows that {version} was trained on",
+                where=dataset.source,
+                hint="Evaluate on rows that it never saw; keep some apart before training.",
+            )
         questions = _questions(dataset)
         expected = [question.expected for question in questions]
         chosen = choose_metric(expected) if metric == "auto" else metric

@@ -88,8 +88,11 @@ def export(output: Path, format_: str, adapter: str | None, force: bool, as_json
     from hub.registry import Registry
 
     home = Home.from_environment()
-    if str(output) != "-" and output.exists() and not force:
-        raise InvalidData("the file is there already", where=str(output), hint="Add --force.")
+    if str(output) != "-" and output.exists():
+        if not output.is_file():
+            raise InvalidData("not a file that rows can be written to", where=str(output))
+        if not force:
+            raise InvalidData("the file is there already", where=str(output), hint="Add --force.")
     with Registry.open(home) as registry, InteractionLog.open(home) as log:
         evaluations = [
             entry

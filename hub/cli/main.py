@@ -55,7 +55,8 @@ def main() -> None:
     """Run the command line. Exit codes: 0 done, 1 failed, 2 usage, 3 gate FAIL, 4 INSUFFICIENT."""
     try:
         status = cli.main(standalone_mode=False)
-    except click.exceptions.Abort:
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
         status = 130
     except click.ClickException as error:
         error.show()
@@ -63,9 +64,6 @@ def main() -> None:
     except HubError as error:
         _explain(error)
         status = error.exit_code
-    except KeyboardInterrupt:
-        click.echo("interrupted", err=True)
-        status = 130
     except BrokenPipeError:
         # The reader went away (`hub ls | head`); keep Python from complaining at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -82,11 +82,6 @@ def size(count: int) -> str:
     if count < 1_000_000:
         return f"{count / 1000:.0f} kB"
     return f"{count / 1_000_000:.1f} MB"
-
-
-def each_line(write: Callable[[str], None], text: str, indent: str = "  ") -> None:
-    for line in text.splitlines():
-        write(f"{indent}{line}")
 
 
 def _plain(value: object) -> object:

@@ -110,6 +110,8 @@ def promote(
         raise UsageError("--force wants a reason", hint="Add --why 'REASON'.")
     with Registry.open(Home.from_environment()) as registry:
         version = registry.resolve(parse_adapter_reference(reference))
+        if registry.aliases.of(version.adapter).get(alias) == version.number:
+            raise Conflict(f"{version.adapter}@{alias} is {version} already")
         evaluations = registry.ledger.evaluations(version)
         if alias == PRODUCTION and not force:
             require_pass(version, evaluations)
@@ -134,12 +136,24 @@ def promote(
 @click.option("--why", default="", help="The reason, kept in the history.")
 @json_option
 def rollback(name: str, number: int | None, why: str, as_json: bool) -> None:
-    """Point production back at the version before the present one."""
+    """Point production back at the version before the present one.
+
+    With --to, at another version that production has named before.
+    """
     from hub.home import Home
     from hub.registry import Registry
 
     with Registry.open(Home.from_environment()) as registry:
-        version = registry.versions.get(name, number) if number else registry.before_rollback(name)
+        if number is None:
+            version = registry.before_rollback(name)
+        else:
+            version = registry.versions.get(name, number)
+            moves = registry.aliases.history(name, "production")
+            if number not in {move.to_number for move in moves}:
+                raise Conflict(
+                    f"{version} has never been in production, so there is no rolling back to it",
+                    hint=f"`hub promote {version}` asks the gate first.",
+                )
         current = registry.aliases.of(name).get("production")
         if current == version.number:
             raise Conflict(f"{name}@production is version {current} already")

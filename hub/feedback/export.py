@@ -18,8 +18,6 @@ from hub.errors import InvalidData
 from hub.feedback.interactions import Feedback, Interaction, InteractionLog
 from hub.records import Evaluation
 
-FORMATS = ("sft", "dpo")
-
 
 @dataclass(frozen=True)
 class Export:

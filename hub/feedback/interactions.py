@@ -211,7 +211,8 @@ class InteractionLog:
         Raises:
             UnknownInteraction: when there is no such comparison.
             InvalidData: when the vote is not one of VOTES.
-            Conflict: when it has been voted on, or its answers are not there yet.
+            Conflict: when it has been voted on, its answers are not there yet, or one of them
+                failed and a side is chosen all the same.
         """
         if vote not in VOTES:
             raise InvalidData(f"a vote is one of {', '.join(VOTES)}, not '{vote}'")
@@ -219,8 +220,15 @@ class InteractionLog:
             comparison = self.comparison(comparison_id)
             if comparison.vote is not None:
                 raise Conflict(f"this comparison was voted '{comparison.vote}' already")
-            if comparison.left_interaction is None:
+            sides = (comparison.left_interaction, comparison.right_interaction)
+            if None in sides:
                 raise Conflict("this comparison is not answered yet")
+            failed = any(self.get(str(side)).status != "complete" for side in sides)
+            if failed and vote in ("left", "right", "tie"):
+                raise Conflict(
+                    "a side of this comparison failed, so there is nothing to choose",
+                    hint="Ask again, or say both_bad or none.",
+                )
             self._db.table("comparisons").update(comparison_id, {"vote": vote, "voted_at": now()})
         return self.comparison(comparison_id)
 

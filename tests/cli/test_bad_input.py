@@ -11,7 +11,7 @@ from hub.records import Base
 from hub.registry import Registry
 from hub.store import Store
 from tests.command import Hub, Result
-from tests.conftest import acts, write_adapter
+from tests.conftest import acts, adapter_tensors, write_adapter
 
 
 @pytest.fixture
@@ -29,6 +29,8 @@ def assert_clear(result: Result, status: int, *words: str) -> None:
     """One `error:` line with these words, no traceback, nothing on stdout."""
     assert result.status == status, result.stderr
     assert "Traceback" not in result.stderr
+    assert "bug in Loom" not in result.stderr
+    assert result.stderr.count("error: ") == 1
     assert result.stdout == ""
     for word in words:
         assert word in result.stderr
@@ -51,20 +53,22 @@ def test_no_hub_here(hub: Hub) -> None:
     ],
 )
 def test_unusable_data_is_refused_by_lint_and_train(
-    hub: Hub, content: str | None, words: list[str]
+    hub: Hub, base: Base, home: Home, content: str | None, words: list[str]
 ) -> None:
     """A missing, empty or broken file is named with its row, and no run is started."""
-    hub.ok("init")
+    assert home.root == hub.home
     if content is not None:
         (hub.home / "rows.jsonl").write_text(content)
+    assert hub("runs", "ls").stdout == ""
     for command in (["data", "lint"], ["train", "support", "--data"]):
         before = files(hub)
         result = hub(*command, "rows.jsonl")
         assert result.status != 0
         assert "Traceback" not in result.stderr
-        for word in ["rows.jsonl", *words] if command[0] == "data" else []:
+        for word in ["rows.jsonl", *words]:
             assert word in result.stderr
         assert files(hub) == before
+    assert hub("runs", "ls").stdout == ""
 
 
 def test_an_unknown_base(hub: Hub) -> None:
@@ -80,16 +84,17 @@ def test_an_unknown_adapter_says_what_exists(
     hub: Hub, registry: Registry, store: Store, base: Base, home: Home, tmp_path: Path
 ) -> None:
     """`hub show suport` points at support."""
-    publish(
-        registry, store, "support", write_adapter(tmp_path / "a"), base,
-        measure_effect=acts, lineage={},
-    )  # fmt: skip
+    for seed in (1, 2):
+        publish(
+            registry, store, "support", write_adapter(tmp_path / str(seed), adapter_tensors(seed)),
+            base, measure_effect=acts, lineage={},
+        )  # fmt: skip
     assert home.root == hub.home
     assert_clear(hub("show", "suport"), 1, "no adapter 'suport'", "support", "hub ls")
-    assert_clear(hub("promote", "support@2"), 1, "support@1")
+    assert_clear(hub("promote", "support@9"), 1, "no version 'support@9'", "support@1")
     assert_clear(hub("show", "../etc"), 2, "can't name an adapter")
-    assert_clear(hub("promote", "support"), 4, "not been evaluated", "--force")
-    assert_clear(hub("promote", "support", "--force"), 2, "--why")
+    assert_clear(hub("promote", "support@2"), 4, "not been evaluated", "--force")
+    assert_clear(hub("promote", "support@2", "--force"), 2, "--why")
     assert_clear(hub("rollback", "support"), 1, "no earlier version")
 
 
@@ -112,6 +117,13 @@ def test_no_server(hub: Hub, base: Base) -> None:
         port = free.getsockname()[1]
     result = hub("chat", "base", "hello", "--server", f"http://127.0.0.1:{port}")
     assert_clear(result, 1, f"127.0.0.1:{port}", "hub serve")
+
+
+def test_a_home_that_can_t_be_made(hub: Hub) -> None:
+    """A file where the hub's folder should be is said in one line."""
+    (hub.home / "file").write_text("")
+    inside = Hub(hub.home, home_variable=str(hub.home / "file" / "hub"))
+    assert_clear(inside("init"), 1, "no hub can be made here", "HUB_HOME")
 
 
 def test_wrong_usage_is_exit_code_2(hub: Hub) -> None:

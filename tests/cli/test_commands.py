@@ -50,7 +50,18 @@ def test_promote_rollback_history(hub: Hub, versions: list[Version]) -> None:
         ("publish", 1, "first version", False),
     ]
     hub.ok("rollback", "support", "--to", "3")
+    assert hub("rollback", "support", "--to", "0").status == 1
     assert "support@production -> support@1" in hub.ok("rollback", "support", "--to", 1).stdout
+
+
+def test_rolling_back_is_no_way_around_the_gate(hub: Hub, versions: list[Version]) -> None:
+    """A version that was never in production is promoted, with its verdict, or not at all."""
+    refused = hub("rollback", "support", "--to", "3")
+    assert refused.status == 1
+    assert "never been in production" in refused.stderr
+    again = hub("promote", "support@1", "--force", "--why", "x")
+    assert again.status == 1
+    assert "already" in again.stderr
 
 
 def test_other_aliases_need_no_verdict(hub: Hub, versions: list[Version]) -> None:

@@ -124,6 +124,17 @@ def test_feedback_that_says_nothing_or_too_much_is_refused(log: InteractionLog) 
     assert log.feedback() == []
 
 
+def test_a_failed_side_can_t_win_or_lose(log: InteractionLog) -> None:
+    """An empty answer of a broken engine never becomes a preference."""
+    comparison = log.add_comparison([], "base", "support")
+    failed = answered(log, "q", "", status="failed")
+    log.answer_comparison(comparison.id, failed, answered(log, "q", "fine"))
+    for vote in ("left", "right", "tie"):
+        with pytest.raises(Conflict, match="a side of this comparison failed"):
+            log.vote(comparison.id, vote)
+    assert log.vote(comparison.id, "both_bad").vote == "both_bad"
+
+
 def test_a_comparison_is_voted_on_once_and_after_its_answers(log: InteractionLog) -> None:
     """No vote on nothing, and no second vote."""
     comparison = log.add_comparison([{"role": "user", "content": "q"}], "base", "support")

@@ -1,6 +1,7 @@
 """Versions, aliases and their history in a real SQLite file."""
 
 import multiprocessing
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -220,6 +221,23 @@ def test_a_name_is_a_base_or_an_adapter(registry: Registry, base: Base) -> None:
     add(registry, base, 1, name="support")
     with pytest.raises(Conflict, match="name of an adapter"):
         registry.bases.add("/x", BaseIdentity("support", "r", "c", "t", ""), {})
+
+
+@pytest.mark.parametrize("name", ["x y", "a@b", "base", "auto", "", "../x", "a/b/c", "a#b"])
+def test_names_that_no_base_can_have(registry: Registry, name: str) -> None:
+    """A base is named as models are: nothing that a reference would read otherwise."""
+    with pytest.raises(InvalidName, match="can't name a base"):
+        registry.bases.add("/x", BaseIdentity(name, "r", "c", "t", ""), {})
+
+
+def test_a_base_inside_the_hub_moves_along(registry: Registry, home: Home, tmp_path: Path) -> None:
+    """A copied or renamed hub finds its own base, not the one of the old place."""
+    identity = BaseIdentity("mine", "r", "c", "t", "")
+    registry.bases.add(str(home.bases / "mine"), identity, {})
+    moved = Home(tmp_path / "moved")
+    shutil.copytree(home.root, moved.root)
+    with Registry.open(moved) as there:
+        assert there.bases.get("mine").source == str(moved.bases / "mine")
 
 
 def test_a_folder_without_a_hub_is_told_so(tmp_path: Path) -> None:
