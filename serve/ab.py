@@ -2,8 +2,8 @@
 
 Until the vote nothing that reaches the browser names or betrays an arm: no model, id, header, token
 count or error text of an engine passes, only the answers' words. Both arms are loaded before either
-begins, so that a load's pause does not tell the adapter from the base. What time itself betrays
-after that (a slower arm) is not hidden.
+begins, so that a load's pause does not tell the adapter from the base, and neither loading nor
+sending goes by the sides. What time itself betrays after that (a slower arm) is not hidden.
 
 What was asked for waits in memory between its making and its one stream; a restart of the gateway
 forgets it, and the page asks anew.
@@ -18,11 +18,11 @@ from typing import Any
 
 import orjson
 
-from hub.errors import Conflict, EngineError, EngineRefused, HubError
+from hub.errors import Conflict, EngineRefused, HubError
 from hub.feedback.interactions import Interaction, InteractionLog
 from serve import sse
 from serve.admission import Admission
-from serve.dispatch import Dispatcher
+from serve.dispatch import Dispatcher, Reply
 from serve.draft import Draft
 from serve.forward import PATHS
 from serve.journal import Journal
@@ -35,6 +35,8 @@ _log = logging.getLogger(__name__)
 SIDES = ("left", "right")
 _WAITING_AT_MOST = 1000
 _HEADERS = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-store"}
+# One sentence for every cause: an engine that refuses may do so for one of the arms only.
+_FAILED = {"message": "this side could not be answered; the gateway's log says why"}
 _Queue = asyncio.Queue[dict[str, Any] | None]
 
 
@@ -77,10 +79,10 @@ class Comparisons:
         left, right = (
             _Side(name, text, arm) for name, (text, arm) in zip(SIDES, resolved, strict=True)
         )
-        comparison = await self._journal.ask(
-            lambda log: log.add_comparison(asked.messages, left.requested, right.requested)
-        )
         body = asked.model_dump(exclude={"arms"}, exclude_none=True)
+        comparison = await self._journal.ask(
+            lambda log: log.add_comparison(body["messages"], left.requested, right.requested)
+        )
         self._waiting[comparison.id] = _Waiting((left, right), body)
         if len(self._waiting) > _WAITING_AT_MOST:
             self._waiting.popitem(last=False)
@@ -133,11 +135,19 @@ class Comparisons:
         """Answer both sides into the queue, log them, and return the stream's last event."""
         try:
             await asyncio.gather(
-                *(self._dispatcher.warm(side.arm) for side in waiting.sides), return_exceptions=True
+                *(
+                    self._dispatcher.warm(side.arm)
+                    for side in sorted(waiting.sides, key=_engine_name)
+                ),
+                return_exceptions=True,
             )
-            answers = await asyncio.gather(
-                *(self._side(side, waiting.body, queue) for side in waiting.sides)
-            )
+            # In an order of its own: one by the sides could be read from what is evicted later, and
+            # one by the arms from which side's words come first.
+            sending = {
+                side.name: asyncio.ensure_future(self._side(side, waiting.body, queue))
+                for side in _shuffled(waiting.sides)
+            }
+            answers = await asyncio.gather(*(sending[name] for name in SIDES))
             await asyncio.gather(*(self._journal.record(answer) for answer in answers))
             left, right = (answer.id for answer in answers)
             await self._journal.ask(lambda log: log.answer_comparison(comparison_id, left, right))
@@ -160,16 +170,16 @@ class Comparisons:
             ) as reply:
                 if not reply.is_stream:
                     draft.transcript.add_body(reply.head)
-                    raise EngineRefused(f"HTTP {reply.status}: {draft.transcript.error}")
+                    raise _refused(draft, reply, side.arm)
                 draft.mark_first_byte()
                 async for event in reply.events():
                     if delta := draft.transcript.add_data(sse.data_of(event)):
                         queue.put_nowait({"side": side.name, "delta": delta})
                 if draft.transcript.error:
-                    raise EngineRefused(f"{draft.transcript.error}")
+                    raise _refused(draft, reply, side.arm)
         except HubError as error:
             _log.warning("a side of a comparison failed (%s): %s", side.arm.public, error)
-            queue.put_nowait({"side": side.name, "error": {"message": _blind(error)}})
+            queue.put_nowait({"side": side.name, "error": _FAILED})
             return draft.finish("incomplete" if draft.transcript.answer else "failed", str(error))
         except asyncio.CancelledError:
             self._journal.submit(draft.finish("incomplete", "the client went away"))
@@ -182,10 +192,14 @@ def _revealed(interaction: Interaction) -> SideOut:
     return SideOut(arm=interaction.adapter, interaction_id=interaction.id)
 
 
-def _blind(error: HubError) -> str:
-    """What may be said of a failure: an engine's own words could name the adapter."""
-    if isinstance(error, EngineRefused):
-        return "the engine refused this prompt; it may be too long"
-    if isinstance(error, EngineError):
-        return "the engine is not available; try again"
-    return "this side could not be answered; the gateway's log says why"
+def _engine_name(side: _Side) -> str:
+    return side.arm.version.engine_name if side.arm.version else ""
+
+
+def _shuffled(sides: tuple[_Side, _Side]) -> tuple[_Side, _Side]:
+    return (sides[1], sides[0]) if secrets.randbelow(2) else sides
+
+
+def _refused(draft: Draft, reply: Reply, arm: Arm) -> EngineRefused:
+    words = draft.transcript.reason.replace(reply.engine_name, arm.public)
+    return EngineRefused(f"HTTP {reply.status}: {words}")

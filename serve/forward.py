@@ -126,8 +126,7 @@ class _Exchange:
             await self._record("complete")
         else:
             body = names.anywhere(reply.head)
-            words = _words(self.draft.transcript.error, reply.status)
-            await self._record("failed", names.hide(words))
+            await self._record("failed", names.hide(self._words(reply.status)))
         await answering.start(
             reply.status, {**self._headers(reply), "content-length": str(len(body))}
         )
@@ -147,10 +146,13 @@ class _Exchange:
             await answering.end(sse.write(_interrupted(error.message)))
             return
         if self.draft.transcript.error:
-            await self._record("failed", names.hide(_words(self.draft.transcript.error, 200)))
+            await self._record("failed", names.hide(self._words(200)))
         else:
             await self._record("complete")
         await answering.end(sse.DONE)
+
+    def _words(self, status: int) -> str:
+        return f"HTTP {status}: {self.draft.transcript.reason}"
 
     def _headers(self, reply: Reply) -> dict[str, str]:
         return {
@@ -184,10 +186,6 @@ class _Names:
 
     def hide(self, text: str) -> str:
         return text.replace(self._engine_name, self._public)
-
-
-def _words(error: dict[str, Any] | None, status: int) -> str:
-    return f"HTTP {status}: {(error or {}).get('message') or 'no reason given'}"
 
 
 def _interrupted(reason: str) -> dict[str, Any]:

@@ -125,7 +125,7 @@ class Journal:
         if not group:
             return
         error = _write(log, [interaction for interaction, _ in group])
-        if error is None or len(group) == 1:
+        if error is None or len(group) == 1 or _is_the_databases(error):
             self._tell(group, error)
             return
         # One bad record must not take the others of its group with it.
@@ -142,6 +142,12 @@ class Journal:
             # A waiter that was cancelled no longer takes a result.
             if written.set_running_or_notify_cancel():
                 written.set_result(error is None)
+
+
+def _is_the_databases(error: Exception) -> bool:
+    """Locked, full, unreadable or damaged: no record's fault, and each would meet it again."""
+    # sqlite3 says "damaged" with the plain DatabaseError, whose subclasses are about records.
+    return isinstance(error, sqlite3.OperationalError) or type(error) is sqlite3.DatabaseError
 
 
 def _write(log: InteractionLog, interactions: list[Interaction]) -> Exception | None:

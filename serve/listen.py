@@ -13,15 +13,22 @@ from serve.settings import check_address
 
 _BACKLOG = 512
 _CLOSE_S = 3
+_LAST_PORT = 65535
 
 
 def listen(host: str, port: int) -> socket.socket:
     """A bound, listening socket on a loopback address; port 0 takes any free one.
 
     Raises:
-        AddressRefused: when the port is taken or not to be had, or the address is not loopback.
+        AddressRefused: when the port is taken, not to be had or none at all, or the address is not
+            loopback.
     """
     check_address(host)
+    if not 0 <= port <= _LAST_PORT:
+        raise AddressRefused(
+            f"there is no port {port}",
+            hint=f"Choose one up to {_LAST_PORT} with --port, or --port 0 for any free one.",
+        )
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     # A restart must not wait for the old connections' TIME_WAIT.

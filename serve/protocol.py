@@ -1,8 +1,10 @@
 """The bodies of `/hub/…`, in and out. OpenAI's bodies are not here: vLLM validates those."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictInt
+
+Tag = Annotated[str, Field(min_length=1, max_length=64)]
 
 
 class _In(BaseModel):
@@ -13,9 +15,9 @@ class FeedbackIn(_In):
     """Exactly one of thumb (1 or -1), edit (the whole better answer) and tags."""
 
     interaction_id: str
-    thumb: int | None = None
+    thumb: StrictInt | None = None
     edit: str | None = None
-    tags: list[str] | None = None
+    tags: list[Tag] | None = Field(default=None, min_length=1, max_length=20)
     comment: str | None = None
 
 
@@ -52,8 +54,17 @@ class InteractionOut(BaseModel):
     feedback: list[FeedbackOut]
 
 
+class MessageIn(BaseModel):
+    """What else a message holds (a name, tool calls) is vLLM's to validate."""
+
+    model_config = ConfigDict(extra="allow")
+
+    role: Literal["system", "user", "assistant", "tool"]
+    content: str
+
+
 class ComparisonIn(_In):
-    messages: list[dict[str, Any]] = Field(min_length=1)
+    messages: list[MessageIn] = Field(min_length=1)
     arms: tuple[str, str]
     max_tokens: int | None = Field(default=None, ge=1)
     temperature: float | None = Field(default=None, ge=0, le=2)
@@ -107,7 +118,7 @@ class ResidentOut(BaseModel):
 
 
 class ResidencyOut(BaseModel):
-    """`capacity` versions may be in the engine at once; `residents`, most recently used first."""
+    """`capacity` versions may be in the engine at once; `residents`, by name and number."""
 
     capacity: int
     loads: int

@@ -73,8 +73,10 @@ class Residency:
         self._room = asyncio.Event()
 
     def residents(self) -> list[Resident]:
-        """Most recently used first."""
-        slots = sorted(self._slots.values(), key=lambda slot: -slot.used)
+        """By name: their order of use would tell which side of a blind comparison is which."""
+        slots = sorted(
+            self._slots.values(), key=lambda slot: (slot.version.adapter, slot.version.number)
+        )
         return [Resident(str(slot.version), slot.state.value, slot.leases) for slot in slots]
 
     async def acquire(self, version: Version) -> "Lease":

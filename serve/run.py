@@ -1,10 +1,10 @@
 """Run a gateway until it is told to stop: socket first, then the engine, and all of it ended after.
 
-While the engine starts, HTTP answers already (/ready with 503). SIGINT or SIGTERM begins the end:
-nobody new is admitted, those inside have `drain_s` to finish, then the engine is stopped, which
-ends what still streams with its error event, and last the sockets close. A second signal skips the
-wait. However this ends, no engine of ours is left: when even this process is killed, the engine's
-guard sees to it.
+While the engine starts, HTTP answers already (/ready with 503). SIGINT, SIGTERM or SIGHUP begins
+the end: nobody new is admitted, those inside have `drain_s` to finish, then the engine is stopped,
+which ends what still streams with its error event, and last the sockets close. A second signal
+skips the wait. However this ends, no engine of ours is left: when even this process is killed, the
+engine's guard sees to it (only killing both at once can leave vLLM's own children).
 """
 
 import asyncio
@@ -142,7 +142,10 @@ class _Told:
 def _signals() -> Iterator[_Told]:
     told = _Told()
     loop = asyncio.get_running_loop()
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    # Under nohup it is ignored, and has to stay so.
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
     for number in numbers:
         loop.add_signal_handler(number, told.again)
     try:

@@ -22,7 +22,7 @@ class Transcript:
     def add_body(self, body: bytes) -> None:
         answer = _object(body)
         for choice in _objects(answer.get("choices")):
-            self._choices[int(choice.get("index") or 0)] = choice
+            self._choices[_index(choice)] = choice
         self._note(answer)
 
     def add_data(self, data: bytes) -> str:
@@ -30,7 +30,7 @@ class Transcript:
         chunk = _object(data)
         added = ""
         for part in _objects(chunk.get("choices")):
-            index = int(part.get("index") or 0)
+            index = _index(part)
             choice = self._choices.setdefault(index, {"index": index})
             text = _merge(choice, part)
             added += text if index == 0 else ""
@@ -46,6 +46,11 @@ class Transcript:
         message = first.get("message")
         text = message.get("content") if isinstance(message, dict) else first.get("text")
         return text if isinstance(text, str) else ""
+
+    @property
+    def reason(self) -> str:
+        """Why there is no answer, in the engine's words."""
+        return str((self.error or {}).get("message") or "no reason given")
 
     @property
     def response(self) -> str:
@@ -71,6 +76,11 @@ class Transcript:
         if answer.get("error"):
             error = answer["error"]
             self.error = error if isinstance(error, dict) else {"message": str(error)}
+
+
+def _index(choice: dict[str, Any]) -> int:
+    index = choice.get("index")
+    return index if isinstance(index, int) else 0
 
 
 def _merge(choice: dict[str, Any], part: dict[str, Any]) -> str:

@@ -7,6 +7,8 @@ import { byId, sentence } from "./dom.js";
 
 const OTHER = { left: "right", right: "left" };
 const KEYS = { 1: "left", 2: "right", 3: "tie", 4: "both_bad" };
+const BLINDFOLDED = new Set(["waiting", "streaming", "voting", "sending"]);
+const ENDED = new Set(["revealed", "failed", "stopped"]);
 const BLIND = "Sides are shuffled, so the vote is blind.";
 const SAID = {
   left: (left, right) => `You chose \`${left}\` over \`${right}\`.`,
@@ -29,8 +31,8 @@ export class Comparison {
   #chosen = { a: "", b: "" };
   phase = "idle"; // idle, waiting, streaming, voting, sending, revealed, failed, stopped
 
-  constructor({ composer, engine, tally, onerror, onrun }) {
-    Object.assign(this, { composer, engine, tally, onerror, onrun });
+  constructor({ composer, engine, tally, onerror, onrun, onended }) {
+    Object.assign(this, { composer, engine, tally, onerror, onrun, onended });
     const onedit = (opened) => this.answers[OTHER[opened.side]].closeEditor();
     this.answers = { left: new Answer("left", onedit), right: new Answer("right", onedit) };
     byId("answers").append(this.answers.left.card, this.answers.right.card);
@@ -42,6 +44,7 @@ export class Comparison {
   }
 
   get running() { return this.#stop !== null; }
+  get blind() { return BLINDFOLDED.has(this.phase); }
   get #sides() { return Object.values(this.answers); }
 
   #enter(phase, text) {
@@ -60,6 +63,7 @@ export class Comparison {
     const run = byId("run");
     run.textContent = this.running ? "Stop" : "Run";
     run.dataset.mode = this.running ? "stop" : "run";
+    if (ENDED.has(phase)) this.onended();
   }
 
   async run() {

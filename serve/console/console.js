@@ -18,7 +18,7 @@ const DOUBLE_CLICK = 400; // ms in which a second press on Run is not yet meant 
 
 const composer = new Composer();
 const engine = new Engine(refresh);
-const comparison = new Comparison({ composer, engine, tally: new Tally(), onerror: showError, onrun });
+const comparison = new Comparison({ composer, engine, tally: new Tally(), onerror: showError, onrun, onended: loadResidency });
 let startedAt = 0;
 
 function showAlert(message) {
@@ -41,7 +41,6 @@ function showError(error) {
 function onrun() {
   const answers = byId("answers");
   if (answers.getBoundingClientRect().top > innerHeight * 0.62) answers.scrollIntoView({ block: "start", behavior: "smooth" });
-  setTimeout(loadResidency, 1500); // by then both adapters are loaded, or about to be
 }
 
 function run() {
@@ -73,7 +72,9 @@ async function loadAdapters() {
   }
 }
 
+/** Never between Run and the reveal: who is in use, and when, would tell the sides apart. */
 async function loadResidency() {
+  if (comparison.blind) return;
   try {
     showResidency(await api.residency());
   } catch {

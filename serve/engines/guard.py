@@ -3,7 +3,9 @@
 The guard's stdin is a pipe that its parent holds open. When the pipe ends, because the parent
 closed it or was killed in any way at all, everything that CMD started gets SIGTERM and, after
 `GRACE_S`, SIGKILL. When CMD ends by itself, whatever it left behind is killed and the guard exits
-with its status. Should the guard itself be killed, the kernel kills CMD (PR_SET_PDEATHSIG).
+with its status. Should the guard itself be killed, the kernel kills CMD (PR_SET_PDEATHSIG), but not
+what CMD started: that stays in the guard's session, and `serve.engines.process` ends it there. Only
+if guard and gateway are both killed outright may CMD's children go on.
 
 Descendants are found through /proc, because vLLM's workers may leave the process group; the guard
 is their subreaper, so none can slip away by losing its parent. Where there is no /proc, the process
@@ -61,9 +63,9 @@ def _spawn(command: list[str]) -> Child:
             os.kill(os.getpid(), signal.SIGKILL)
 
     # The guard has one thread, so running Python between fork and exec is safe.
-    return subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=in_child
-    )
+    # A group of its own, to be signalled without the guard, but the guard's session: by that the
+    # gateway finds what is left if the guard is killed.
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, process_group=0, preexec_fn=in_child)
 
 
 def _wait_for_either(child: Child) -> None:
@@ -100,8 +102,17 @@ def _descendants() -> list[int]:
     while queue:
         children = _children(queue.pop())
         queue += children
-        found += [pid for pid in children if _lives(pid)]
+        found += [pid for pid in children if _session(pid) is not None]
     return found
+
+
+def living_in(session: int) -> list[int]:
+    """Every living process of a session; none where there is no /proc."""
+    try:
+        pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    except OSError:
+        return []
+    return [pid for pid in pids if _session(pid) == session]
 
 
 def _children(pid: int) -> list[int]:
@@ -112,12 +123,14 @@ def _children(pid: int) -> list[int]:
         return []
 
 
-def _lives(pid: int) -> bool:
+def _session(pid: int) -> int | None:
+    """The session of a living process; None where it has ended."""
     try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        # The name before these fields may hold anything, spaces and bytes included.
+        stat = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
     except OSError:
-        return False
-    return state not in "ZX"
+        return None
+    return None if stat[0] in (b"Z", b"X") else int(stat[3])
 
 
 def _prctl(option: int, value: int) -> None:

@@ -4,8 +4,8 @@ The demo is run once, as a user runs it, and every test asks something of what i
 vLLM, the starter base, two adapters of which one was retrained from feedback.
 """
 
+import contextlib
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -79,16 +79,30 @@ def _interrupt(process: "subprocess.Popen[bytes]") -> None:
 
 
 def engine_processes(home: Path) -> list[int]:
-    """Processes of engines that serve from this home, by their command lines."""
+    """Processes of engines of this home, their guards included.
+
+    By who has a file of its logs open: vLLM's core and workers rename themselves, and inherit that.
+    """
+    logs = f"{(home / '.hub' / 'logs').resolve()}/"
+    pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    return [pid for pid in pids if any(file.startswith(logs) for file in _open_files(pid))]
+
+
+def _open_files(pid: int) -> list[str]:
     found = []
-    for entry in Path("/proc").iterdir():
-        try:
-            command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-        except (OSError, ValueError):
-            continue
-        if str(home) in command and re.search(r"vllm\.entrypoints", command):
-            found.append(int(entry.name))
+    # It, or a file of it, may be gone meanwhile.
+    with contextlib.suppress(OSError):
+        for entry in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(OSError):
+                found.append(str(entry.readlink()))
     return found
+
+
+def await_no_engine(home: Path, limit: float = 60) -> None:
+    deadline = time.monotonic() + limit
+    while (left := engine_processes(home)) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert left == []
 
 
 def wait_ready(url: str, limit: float = 240) -> None:

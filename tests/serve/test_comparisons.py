@@ -7,7 +7,9 @@ from typing import Any
 import httpx
 import pytest
 
+from hub.records import Version
 from serve import sse
+from serve.residency import Lease
 from tests.serve.conftest import MESSAGES, Gateway, Publish, until
 from tests.serve.engine_double import EngineDouble
 
@@ -108,6 +110,67 @@ async def test_a_failing_side_ends_alone(
     assert sorted(entry.status for entry in gateway.logged()) == ["complete", "failed"]
 
 
+async def test_every_failure_reads_the_same_to_the_browser_and_plainly_in_the_log(
+    gateway: Gateway, published: Publish, double: EngineDouble
+) -> None:
+    """A refusal, a dead engine, an adapter that will not load: which one, only the log says."""
+    published("support")
+    said, logged = set(), []
+    for faults, load_refusal in ((["refuse"], None), (["cut"], None), ([], "rank is too high")):
+        if load_refusal:
+            published("other")
+        double.faults, double.load_refusal = faults, load_refusal
+        arms = ("base", "other") if load_refusal else ("support", "support@1")
+        made = (await _make(gateway, *arms)).json()["id"]
+        events = _events(await _stream(gateway, made))
+        said |= {event["error"]["message"] for event in events if "error" in event}
+        logged += [entry.error for entry in gateway.logged() if entry.status != "complete"]
+    assert len(said) == 1
+    assert "HTTP 400: `support@1` takes 16 tokens at most" in logged
+    assert any("rank is too high" in str(error) for error in logged)
+
+
+@pytest.mark.parametrize("vote", ["left", "right", "tie"])
+async def test_a_side_that_failed_can_be_neither_chosen_nor_passed_over(
+    gateway: Gateway, published: Publish, double: EngineDouble, vote: str
+) -> None:
+    """409 for a vote that compares; saying that both are bad, or just looking, is allowed."""
+    published("support")
+    for allowed in ("both_bad", "none"):
+        double.faults = ["refuse"]
+        made = (await _make(gateway)).json()["id"]
+        await _stream(gateway, made)
+        answer = await _vote(gateway, made, vote)
+        assert answer.status_code == 409
+        assert "a side of this comparison failed" in answer.json()["error"]["message"]
+        assert (await _vote(gateway, made, allowed)).status_code == 200
+
+
+async def test_neither_loading_nor_sending_goes_by_the_sides(
+    gateway: Gateway, published: Publish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Leases are taken by name for the loads, and in an order drawn anew for the answers."""
+    published("one"), published("two")
+    taken: list[str] = []
+    residency = gateway.parts.residency
+    acquire = residency.acquire
+
+    async def noted(version: Version) -> Lease:
+        taken.append(str(version))
+        return await acquire(version)
+
+    monkeypatch.setattr(residency, "acquire", noted)
+    left_first = set()
+    for _ in range(30):
+        made = (await _make(gateway, "two", "one")).json()["id"]
+        await _stream(gateway, made)
+        left = (await _vote(gateway, made, "none")).json()["left"]["arm"]
+        assert taken[:2] == ["one@1", "two@1"]
+        left_first.add(taken[2] == left)
+        taken.clear()
+    assert left_first == {True, False}
+
+
 async def test_it_is_streamed_once_and_voted_on_once(gateway: Gateway, published: Publish) -> None:
     """409 for a second stream, a vote before the answers, and a second vote."""
     published("support")
@@ -128,7 +191,16 @@ async def test_unknown_arms_and_comparisons_are_404(gateway: Gateway) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"arms": ["base"]}, {"messages": []}, {"vote": 1}, {"max_tokens": 0}, {"temperature": 9}],
+    [
+        {"arms": ["base"]},
+        {"messages": []},
+        {"vote": 1},
+        {"max_tokens": 0},
+        {"temperature": 9},
+        {"messages": [{"role": "user"}]},
+        {"messages": [{"role": "robot", "content": "Hi"}]},
+        {"messages": [{"role": "user", "content": ["Hi"]}]},
+    ],
 )
 async def test_a_bad_request_says_which_field(gateway: Gateway, change: dict[str, Any]) -> None:
     """400 in OpenAI's shape, naming it."""

@@ -30,9 +30,13 @@ async def test_feedback_that_says_nothing_or_on_nothing_is_refused(gateway: Gate
     """400 for none or two at once or an unknown field, 404 for an unknown interaction."""
     answered = (await gateway.chat("base")).headers["x-hub-interaction-id"]
     wrong = [{}, {"thumb": 1, "edit": "x"}, {"thumb": 7}, {"edit": " "}, {"thumb": 1, "star": 5}]
+    wrong += [{"thumb": True}, {"thumb": "1"}, {"thumb": 1.0}]
+    wrong += [{"tags": tags} for tags in ([], [""], ["x" * 65], ["tone"] * 21, "tone")]
     for said in wrong:
         answer = await gateway.http.post("/hub/feedback", json={"interaction_id": answered, **said})
         assert answer.status_code == 400, said
+    most = {"interaction_id": answered, "tags": ["x" * 64] * 20}
+    assert (await gateway.http.post("/hub/feedback", json=most)).status_code == 201
     answer = await gateway.http.post(
         "/hub/feedback", json={"interaction_id": "int_nope", "thumb": 1}
     )

@@ -2,7 +2,8 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
 from dataclasses import replace
 
 import pytest
@@ -74,6 +75,25 @@ async def test_a_log_that_cant_be_written_stops_nobody(home: Home, journal: Jour
         await journal.ask(lambda log: log.add_comparison([], "a", "b"))
     await journal.ask(lambda log: log._db.execute("PRAGMA query_only = OFF"))
     assert await journal.record(ENTRY) is True
+
+
+async def test_a_database_that_fails_is_tried_once_a_group(journal: Journal) -> None:
+    """Locked or full, every record would wait its turn to fail again."""
+    tries: list[int] = []
+
+    def break_it(log: InteractionLog) -> list["Future[bool]"]:
+        def record(interactions: Iterable[Interaction]) -> None:
+            tries.append(len(list(interactions)))
+            raise sqlite3.OperationalError("database is locked")
+
+        log.record = record  # type: ignore[method-assign]
+        # From the journal's own thread, so that they make one group.
+        return [journal.submit(replace(ENTRY, id=f"int_{number}")) for number in range(5)]
+
+    written = await journal.ask(break_it)
+    assert [await asyncio.wrap_future(one) for one in written] == [False] * 5
+    assert tries == [5]
+    assert journal.failures == 5
 
 
 async def test_questions_see_what_was_recorded_before_them(journal: Journal) -> None:

@@ -50,6 +50,9 @@ async def test_the_least_recently_used_goes_first_and_the_count_stays_below_the_
     held = (await gateway.http.get("/hub/residency")).json()
     assert held["capacity"] == 3
     assert [entry["version"] for entry in held["residents"]] == ["four@1", "one@1", "three@1"]
+    await gateway.chat("three")  # by name, whatever was used last
+    held = (await gateway.http.get("/hub/residency")).json()
+    assert [entry["version"] for entry in held["residents"]] == ["four@1", "one@1", "three@1"]
 
 
 async def test_a_lease_protects_from_eviction(

@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from hub.errors import AddressRefused
 from hub.home import Home
 from hub.records import Base
+from serve.listen import listen
 from tests.serve.processes import alive, soon
 
 # argv: home, port, and the engine's command.
@@ -95,7 +97,7 @@ def _stream(url: str) -> socket.socket:
     return connection
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_it_with_its_engine(
     home: Home, programs: list[Program], number: signal.Signals
 ) -> None:
@@ -163,6 +165,29 @@ def test_a_port_in_use_ends_the_program_before_the_engine(
         assert program.process.wait(20) == 1
     assert f"AddressRefused: port {port} on 127.0.0.1 is in use" in program.out.read()
     assert not ran.exists()
+
+
+def test_under_nohup_a_hangup_ends_nothing(home: Home, programs: list[Program]) -> None:
+    """What was started with SIGHUP ignored goes on ignoring it."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        programs.append(program := Program(home))
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    url = program.ready()
+    program.process.send_signal(signal.SIGHUP)
+    time.sleep(0.5)
+    with urllib.request.urlopen(f"{url}/ready", timeout=10) as answer:
+        assert answer.status == 200
+    program.process.send_signal(signal.SIGTERM)
+    assert program.process.wait(20) == 0
+
+
+@pytest.mark.parametrize("port", [-1, 65536, 99999])
+def test_a_port_that_is_none_is_said(port: int) -> None:
+    """Not a traceback from the socket."""
+    with pytest.raises(AddressRefused, match=f"there is no port {port}"):
+        listen("127.0.0.1", port)
 
 
 def test_http_answers_while_the_engine_starts(home: Home, programs: list[Program]) -> None:

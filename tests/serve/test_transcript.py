@@ -61,7 +61,19 @@ def test_deltas_become_messages() -> None:
     assert (transcript.prompt_tokens, transcript.completion_tokens) == (3, 5)
 
 
-@pytest.mark.parametrize("data", [b"", b"nonsense", b"[]", b'{"choices":3}', b'{"choices":[1]}'])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"nonsense",
+        b"[]",
+        b'{"choices":3}',
+        b'{"choices":[1]}',
+        b'{"choices":[{"index":"x"}]}',
+        b'{"choices":[{"index":[1]}]}',
+        b'{"choices":[{"index":{}}]}',
+    ],
+)
 def test_what_is_not_a_completion_is_passed_over(data: bytes) -> None:
     """The engine may send more than this knows of."""
     transcript = Transcript()
