@@ -82,9 +82,11 @@ class TrainConfig(BaseModel):
 
     @model_validator(mode="after")
     def _parent_decides_the_shape(self) -> Self:
-        if self.continue_from is not None and (self.rank is not None or self.rslora):
+        set_here = self.rank is not None or self.alpha is not None or self.rslora
+        if self.continue_from is not None and set_here:
             raise ValueError(
-                "rank and rslora are the parent's when `continue_from` is given: leave them out"
+                "rank, alpha and rslora are the parent's when `continue_from` is given: "
+                "leave them out"
             )
         return self
 

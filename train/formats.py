@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hub.errors import InvalidData
+from hub.manifest import canonical_json
 from train.formats_files import records_of
 from train.formats_shapes import RowFault, Shape, check, shape_of, tools_of
 from train.rows import DataSet, Message, Row
@@ -75,7 +76,12 @@ def _row(path: Path, number: int, record: dict[str, Any], shape: Shape) -> Row:
     tools = tools_of(record) if "tools" in shape.optional else ()
     messages = shape.read(record)
     check(messages)
-    return Row(number, str(path), tuple(messages), tools)
+    row = Row(number, str(path), tuple(messages), tools)
+    try:
+        canonical_json(row.to_json())
+    except ValueError as error:  # Python reads them, JSON does not have them
+        raise RowFault("its tools hold NaN or Infinity, which are not JSON") from error
+    return row
 
 
 def _refusal(path: Path, faults: list[tuple[int, str]]) -> InvalidData:

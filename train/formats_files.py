@@ -3,12 +3,15 @@
 A record is still in its own shape (`train.formats_shapes` reads that). Every refusal names the file
 and, where there is one, the line.
 
-Absent on purpose: Parquet, compression, stdin and names on the Hugging Face Hub.
+Absent on purpose: Parquet, compression, stdin, pipes and names on the Hugging Face Hub.
 """
 
 import csv
 import io
 import json
+import re
+import stat
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ from typing import Any
 from hub.errors import InvalidData
 
 _READABLE = "Give a file in UTF-8: JSONL (one object a line), JSON (a list of objects) or CSV."
+_DEEPEST = 100  # levels of lists and objects in a row; far more than any, far less than Python's
 
 
 def records_of(path: Path) -> list[tuple[int, dict[str, Any]]]:
@@ -40,14 +44,7 @@ def records_of(path: Path) -> list[tuple[int, dict[str, Any]]]:
 
 
 def _text(path: Path) -> str:
-    if not path.exists():
-        raise InvalidData("no such file", where=str(path), hint=_READABLE)
-    if path.is_dir():
-        raise InvalidData("this is a folder, not a file", where=str(path), hint=_READABLE)
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise InvalidData(f"can't be read: {error.strerror}", where=str(path)) from error
+    raw = _bytes(path)
     if raw[:4] == b"PAR1":
         raise InvalidData("Parquet is not read yet", where=str(path), hint=_READABLE)
     try:
@@ -60,6 +57,20 @@ def _text(path: Path) -> str:
     if not text.strip():
         raise InvalidData("the file is empty", where=str(path), hint=_READABLE)
     return text
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise InvalidData("this is a folder, not a file", where=str(path), hint=_READABLE)
+        if not stat.S_ISREG(mode):  # it may have no end
+            raise InvalidData("this is a device or a pipe", where=str(path), hint=_READABLE)
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise InvalidData("no such file", where=str(path), hint=_READABLE) from error
+    except OSError as error:
+        raise InvalidData(f"can't be read: {error.strerror}", where=str(path)) from error
 
 
 def _sniffed(path: Path, text: str) -> list[tuple[int, dict[str, Any]]]:
@@ -88,6 +99,8 @@ def _jsonl(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
                 where=f"{path}, line {number}",
                 hint="Each line must be one whole JSON object.",
             ) from error
+        except RecursionError as error:
+            raise InvalidData("nested too deeply", where=f"{path}, line {number}") from error
         yield number, _object(value, f"{path}, line {number}")
 
 
@@ -102,6 +115,10 @@ def _json(path: Path, text: str) -> list[tuple[int, dict[str, Any]]]:
             f"not valid JSON: {error.msg} (column {error.colno})",
             where=f"{path}, line {error.lineno}",
             hint="The file must be one JSON list of objects.",
+        ) from error
+    except ValueError as error:
+        raise InvalidData(
+            f"not valid JSON: {_reason(error)}", where=f"{path}, line {_line_of_digits(text)}"
         ) from error
     except RecursionError as error:
         raise InvalidData("nested too deeply", where=str(path), hint=_READABLE) from error
@@ -131,9 +148,16 @@ def _csv(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
                 )
             yield number, record
     except csv.Error as error:
+        where = f"{path}, line {before + 1}"
+        if "field limit" in str(error):
+            raise InvalidData(
+                f"a field is longer than {csv.field_size_limit():,} characters",
+                where=where,
+                hint="A quote may not be closed; where the field is meant so, use JSONL.",
+            ) from error
         raise InvalidData(
             f"not valid CSV: {error}",
-            where=f"{path}, line {before + 1}",
+            where=where,
             hint="Quote fields that hold commas, quotes or line breaks, or use JSONL.",
         ) from error
 
@@ -143,7 +167,35 @@ def _object(value: object, where: str) -> dict[str, Any]:
         raise InvalidData(
             f"a row must be a JSON object, this one is {kind(value)}", where=where, hint=_READABLE
         )
+    if fault := _fault(value):
+        raise InvalidData(fault, where=where)
     return value
+
+
+def _fault(value: object, depth: int = 0) -> str | None:
+    """Why a value can't be worked on although it is JSON."""
+    if depth > _DEEPEST:
+        return "nested too deeply"
+    match value:
+        case str():
+            if value.isascii() or _is_unicode(value):
+                return None
+            return "the text holds half a character (a lone surrogate, such as \\ud800)"
+        case list():
+            parts = value
+        case dict():
+            parts = [*value, *value.values()]
+        case _:
+            return None
+    return next((fault for part in parts if (fault := _fault(part, depth + 1))), None)
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def kind(value: object) -> str:
@@ -165,4 +217,10 @@ def kind(value: object) -> str:
 def _reason(error: ValueError) -> str:
     if isinstance(error, json.JSONDecodeError):
         return f"{error.msg} (column {error.colno})"
-    return str(error)
+    return f"a number has more than {sys.get_int_max_str_digits():,} digits"
+
+
+def _line_of_digits(text: str) -> int:
+    """The line of the first number that is too long; JSON's own error does not say."""
+    found = re.search(rf"\d{{{sys.get_int_max_str_digits() + 1}}}", text)
+    return text.count("\n", 0, found.start()) + 1 if found else 1

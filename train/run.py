@@ -65,11 +65,14 @@ def run_training(
 
     Raises:
         UnknownBase, UnknownReference: when the base or the version to continue from is not here.
+        InvalidName, AdapterRejected: when what comes out could not be published: the adapter's
+            name is a base's, or the adapter stands on another base.
         InvalidData: when a file or row is unusable; the lint's errors with their rows; data that is
             not what the resumed run began with.
         Conflict: when the run to resume is finished, or another process is at it.
         InvalidConfig, BaseError, MissingExtra: when the run could not begin.
-        TrainingError: when it began and could not be carried through; its reason is recorded.
+        TrainingError: when it began and could not be carried through, or its folder could not be
+            written; its reason is recorded.
     """
     progress(Progress("reading"))
     if resume is not None:
@@ -81,7 +84,7 @@ def run_training(
     else:
         settings = _settle(config, inputs)
     report = _lint(inputs, settings, progress)
-    run = _start(registry, inputs, settings, report) if resume is None else resume
+    run = _start(registry, home, inputs, settings, report) if resume is None else resume
     with locked(home.runs / run.id):
         if resume is not None:
             run = registry.ledger.resume_run(run.id)
@@ -96,6 +99,7 @@ def _read(registry: Registry, home: Home, config: TrainConfig) -> _Inputs:
     parent = _parent(registry, config.continue_from)
     # A continued adapter stays on its base unless told otherwise, and that is then refused.
     found = registry.bases.get(config.base if config.base or parent is None else parent.base)
+    registry.versions.require_base(config.adapter, found)
     folder = None
     if parent is not None:
         if parent.base != found.name:
@@ -169,8 +173,10 @@ def _refuse_errors(report: LintReport) -> None:
     )
 
 
-def _start(registry: Registry, inputs: _Inputs, settings: Settings, report: LintReport) -> Run:
-    """The first thing that is written."""
+def _start(
+    registry: Registry, home: Home, inputs: _Inputs, settings: Settings, report: LintReport
+) -> Run:
+    """The first thing that is written: the run in the ledger, and its folder."""
     dataset = registry.ledger.add_dataset(
         digest=inputs.dataset.digest,
         name=inputs.dataset.name,
@@ -179,9 +185,12 @@ def _start(registry: Registry, inputs: _Inputs, settings: Settings, report: Lint
         rows=len(inputs.dataset),
         lint=report.to_json(max_rows=_LISTED_ROWS),
     )
-    return registry.ledger.start_run(
+    run = registry.ledger.start_run(
         settings.adapter, settings.method, inputs.base, dataset, settings.to_json()
     )
+    # A folder that can't be made or written ends the run here, not as `running` for ever.
+    with _recorded(registry, run), locked(home.runs / run.id):
+        return run
 
 
 # The run

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, cast
 
-from hub.errors import Conflict
+from hub.errors import Conflict, TrainingError
 from hub.records import Run
 
 State = Literal["running", "finished", "failed", "interrupted"]
@@ -38,9 +38,22 @@ def refuse_unresumable(run: Run) -> None:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Only one process works in a run's folder; raises Conflict where another one does."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
+    """Only one process works in a run's folder, which is made where there is none.
+
+    Raises:
+        Conflict: where another process does.
+        TrainingError: when the folder can't be made or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / "lock").open("w")
+    except OSError as error:
+        raise TrainingError(
+            f"the run's folder can't be written: {error.strerror}",
+            where=str(folder),
+            hint="Make it a folder that you may write to, on a disk with room.",
+        ) from error
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

@@ -28,7 +28,7 @@ from safetensors.torch import save_file
 from torch.nn import functional
 from transformers import GenerationConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from hub.errors import BaseError, TrainingError
+from hub.errors import BaseError, InvalidConfig, TrainingError
 from train.starter_corpus import SUGGESTED_PROMPTS, Chat, corpus
 from train.starter_model import new_model, share_codes
 from train.starter_tokenizer import spaced_pairs, train_tokenizer
@@ -91,10 +91,13 @@ def build_starter(
 
     `progress(step, total, loss)` is called after every tenth step and after the last. Nothing is
     written before the end, and then in one rename. Torch's global state is put back as it was.
-    Raises BaseError if `out` cannot be written, TrainingError if the loss is no longer a number.
+    Raises InvalidConfig for a seed that is no seed and BaseError if `out` cannot be written, both
+    at once; TrainingError if the loss is no longer a number.
     """
     config = config or StarterConfig()
-    _refuse_occupied(out)
+    if not 0 <= seed < 2**32:
+        raise InvalidConfig([f"seed: {seed} is not between 0 and {2**32 - 1}"])
+    _refuse_unwritable(out)
     started = time.monotonic()
     with _reproducible(seed):
         chats = corpus(config.documents, seed)
@@ -120,13 +123,18 @@ def _silent(step: int, total: int, loss: float) -> None:
     """Report nothing."""
 
 
-def _refuse_occupied(out: Path) -> None:
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+def _refuse_unwritable(out: Path) -> None:
+    try:
+        occupied = out.exists() and (not out.is_dir() or any(out.iterdir()))
+    except OSError as error:
+        raise _unwritable(out, error) from error
+    if occupied:
         raise BaseError(
             "the folder for the starter base is not empty",
             where=str(out),
             hint="choose another folder, or delete this one",
         )
+    _sibling(out).rmdir()
 
 
 @contextmanager
@@ -351,11 +359,7 @@ def _report(step: int, total: int, loss: float, progress: Progress) -> None:
 
 def _write(out: Path, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
     """All files or none: into a sibling folder, then one rename."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        building = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    except OSError as error:
-        raise _unwritable(out, error) from error
+    building = _sibling(out)
     try:
         _write_files(building, model, tokenizer)
         building.chmod(0o755)  # mkdtemp's and safetensors' own modes shut out other users
@@ -365,6 +369,15 @@ def _write(out: Path, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFas
         raise _unwritable(out, error) from error
     finally:
         shutil.rmtree(building, ignore_errors=True)
+
+
+def _sibling(out: Path) -> Path:
+    """A new folder beside `out`, on the same disk."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    except OSError as error:
+        raise _unwritable(out, error) from error
 
 
 def _unwritable(out: Path, error: OSError) -> BaseError:

@@ -1,9 +1,11 @@
 """Configs: flags win over files, presets fill the rest, and all problems come at once."""
 
+import shlex
 from pathlib import Path
 
 import pytest
 
+from hub.cli.train import train
 from hub.errors import InvalidConfig, InvalidData
 from train.config import Settings, TrainConfig, settle
 from train.presets import BaseFacts, choose, learning_rate
@@ -54,10 +56,11 @@ def test_unreadable_files_are_refused(tmp_path: Path, text: str, reason: str) ->
 
 
 def test_a_continued_adapter_keeps_its_shape() -> None:
-    """Rank and rsLoRA can't be set where they are the parent's; the parent must be a version."""
+    """Rank, alpha and rsLoRA can't be set where they are the parent's, which must be a version."""
     given = {"adapter": "support", "data": "a.jsonl"}
-    with pytest.raises(InvalidConfig, match="leave them out"):
-        TrainConfig.load(None, {**given, "continue_from": "support@1", "rank": 8})
+    for shape in ({"rank": 8}, {"alpha": 16}, {"rslora": True}):
+        with pytest.raises(InvalidConfig, match="leave them out"):
+            TrainConfig.load(None, {**given, "continue_from": "support@1", **shape})
     with pytest.raises(InvalidConfig, match="one version"):
         TrainConfig.load(None, {**given, "continue_from": "a*0.5+b*0.5"})
 
@@ -100,8 +103,11 @@ def test_a_length_that_the_base_cannot_read_is_refused() -> None:
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
 def test_recipes_load_by_the_command_in_their_first_line(path: Path) -> None:
-    """A recipe's first line is the command that runs it, and its settings are valid."""
+    """A recipe's first line is the command that runs it, and its settings and files are there."""
     command = path.read_text().splitlines()[0]
     assert command.startswith("# hub train ")
-    assert f"--config train/recipes/{path.name}" in command
-    TrainConfig.load(path, {"adapter": command.split()[3]})
+    given = train.make_context("train", shlex.split(command)[3:]).params
+    assert given["config"] == Path("train/recipes", path.name)
+    config = TrainConfig.load(path, {"adapter": given["name"], "base": given["base"]})
+    root = path.parents[2]
+    assert all((root / file).is_file() for file in (*config.data, *config.heldout))

@@ -1,6 +1,7 @@
 """Every accepted format gives the same canonical rows; every bad file gets one clear refusal."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -121,6 +122,35 @@ BAD = [
     ("a.jsonl", lines({"prompt": "Hi", "completion": None}), "no answer: it is empty", "row 1"),
     ("a.csv", "prompt,completion\nHi,\n", "no answer: it is empty", "row 2"),
     ("a.jsonl", lines({"instruction": 1, "output": "b"}), "`instruction` must be text", "row 1"),
+    ("a.jsonl", lines(MESSAGES) + "[" * 200_000, "nested too deeply", "a.jsonl, line 2"),
+    ("a.json", "[" * 200_000, "nested too deeply", "a.json"),
+    (
+        "a.json",
+        json.dumps([MESSAGES, {"tools": [{"x": "y"}]}]).replace('"y"', "[" * 300 + "]" * 300),
+        "nested too deeply",
+        "a.json, row 2",
+    ),
+    ("a.jsonl", f'{{"n": {"7" * 6000}}}', "more than 4,300 digits", "a.jsonl, line 1"),
+    ("a.json", f'[\n{{"n": {"7" * 6000}}}]', "more than 4,300 digits", "a.json, line 2"),
+    (
+        "a.jsonl",
+        lines(MESSAGES, {"prompt": "\ud800", "completion": "b"}),
+        "lone surrogate",
+        "a.jsonl, line 2",
+    ),
+    ("a.json", lines({"\ud800": 1}), "lone surrogate", "a.json, row 1"),
+    (
+        "a.jsonl",
+        lines({**MESSAGES, "tools": [{"least": float("nan")}]}),
+        "NaN or Infinity",
+        "row 1",
+    ),
+    (
+        "a.csv",
+        f"prompt,completion\nHi,Hello\n{'a' * 131_073},b\n",
+        "a field is longer than 131,072 characters",
+        "a.csv, line 3",
+    ),
     (
         "a.jsonl",
         lines({"conversations": [{"from": "alien", "value": "Hi"}]}),
@@ -157,6 +187,27 @@ def test_missing_file_folder_and_bytes_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidData) as refusal:
         read_dataset([latin])
     assert refusal.value.where == f"{latin}, line 2"
+
+
+def test_devices_and_pipes_are_refused(tmp_path: Path) -> None:
+    """What may have no end, or nobody at the other one, is not even opened."""
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    for path in (tmp_path / "pipe.jsonl", Path("/dev/zero")):
+        with pytest.raises(InvalidData, match="a device or a pipe") as refusal:
+            read_dataset([path])
+        assert refusal.value.where == str(path)
+    with pytest.raises(InvalidData, match="no such file"):
+        read_dataset([Path("-")])
+
+
+def test_a_long_field_of_a_table_is_not_called_unquoted(tmp_path: Path) -> None:
+    """The hint for a field over the limit is another format, not quotes around commas."""
+    path = tmp_path / "a.csv"
+    path.write_text(f'prompt,completion\nHi,"{"a" * 131_073}"\n')
+    with pytest.raises(InvalidData) as refusal:
+        read_dataset([path])
+    assert "use JSONL" in (refusal.value.hint or "")
+    assert "commas" not in (refusal.value.hint or "")
 
 
 def test_all_faulty_rows_are_listed(tmp_path: Path) -> None:

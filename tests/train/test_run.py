@@ -9,16 +9,20 @@ from pathlib import Path
 
 import pytest
 
+from hub.basefiles import read_base
 from hub.errors import (
+    AdapterRejected,
     Conflict,
     InvalidConfig,
     InvalidData,
+    InvalidName,
     TrainingError,
     UnknownBase,
     UnknownReference,
 )
 from hub.home import Home
 from hub.inspect import inspect_adapter
+from hub.manifest import FileEntry, Manifest
 from hub.records import Base, Run
 from hub.registry import Registry
 from tests.train.conftest import Maker, chat, chats
@@ -122,6 +126,38 @@ def test_what_is_not_there_is_refused(
     with pytest.raises(error):
         run_training(registry, home, asked.model_copy(update=change), progress=ignore)
     assert leftovers(registry, home) == []
+
+
+def test_what_could_not_be_published_is_not_trained(
+    registry: Registry, home: Home, asked: TrainConfig, model_folder: Path
+) -> None:
+    """A base's name and another base's adapter are refused before the data is even read."""
+    identity, shapes = read_base(model_folder, "other")
+    identity = replace(identity, revision=f"sha256:{'0' * 64}")
+    registry.bases.add("elsewhere", identity, shapes)
+    manifest = Manifest(identity, (FileEntry("w", "0" * 64, 1),))
+    registry.versions.add("theirs", manifest, rank=4, lineage={})
+    for name, error in (("other", InvalidName), ("theirs", AdapterRejected)):
+        config = asked.model_copy(update={"adapter": name, "data": (Path("nowhere.jsonl"),)})
+        with pytest.raises(error, match="base"):
+            run_training(registry, home, config, progress=ignore)
+    assert leftovers(registry, home) == []
+
+
+def test_a_folder_that_cannot_be_made_fails_the_run(
+    registry: Registry, home: Home, asked: TrainConfig
+) -> None:
+    """Where the run's folder can't be written it is a TrainingError, and no run is left running."""
+    home.runs.parent.mkdir(parents=True, exist_ok=True)
+    if home.runs.exists():
+        home.runs.rmdir()
+    home.runs.write_text("in the way")
+    with pytest.raises(TrainingError, match="can't be written") as refusal:
+        run_training(registry, home, asked, progress=ignore)
+    (run,) = registry.ledger.runs()
+    assert (run.status, refusal.value.where) == ("failed", str(home.runs / run.id))
+    home.runs.unlink()
+    assert run_training(registry, home, asked, progress=ignore, resume=run).status == "finished"
 
 
 def stopped_at(step: int, error: BaseException) -> object:

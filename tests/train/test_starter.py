@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from hub.errors import BaseError
+from hub.errors import BaseError, InvalidConfig
 from train.starter import StarterConfig, build_starter
 from train.starter_model import new_model
 
@@ -111,3 +111,17 @@ def test_a_folder_with_something_in_it_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BaseError, match="not empty"):
         build_starter(tmp_path, config=TINY)
     assert [path.name for path in tmp_path.iterdir()] == ["kept.txt"]
+
+
+def test_what_cannot_be_built_is_refused_before_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A seed that is no seed and a folder that can't be written cost no minute of training."""
+    monkeypatch.setattr("train.starter.corpus", lambda count, seed: pytest.fail("it began"))
+    for seed in (-1, 2**32):
+        with pytest.raises(InvalidConfig, match=f"seed: {seed}"):
+            build_starter(tmp_path / "base", seed=seed, config=TINY)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BaseError, match="cannot be written"):
+        build_starter(tmp_path / "file" / "base", config=TINY)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

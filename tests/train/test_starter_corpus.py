@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from train.normalise import normalised
 from train.starter_corpus import SUGGESTED_PROMPTS, corpus
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -92,6 +93,24 @@ def test_held_out_messages_are_not_trained_on(task: str) -> None:
     assert not {text.lower() for text in train} & {text.lower() for text in held_out}
     assert len(set(train)) == len(train) == 400
     assert len(set(held_out)) == len(held_out) >= 50
+
+
+@pytest.mark.parametrize("seed", [0, 2])
+def test_held_out_messages_are_not_what_the_base_was_built_from(
+    maker: ModuleType, seed: int
+) -> None:
+    """No user turn of the base's corpus is a held-out message, or holds one of its phrasings."""
+    said = {
+        normalised(content)
+        for chat in corpus(20_000, seed)
+        for role, content in chat
+        if role == "user"
+    }
+    for task in TASKS:
+        assert not said & {normalised(text) for text in questions(task, "heldout")}
+    everything = "\n".join(said)
+    for texts in maker.SUPPORT_HELD_OUT.values():
+        assert not [text for text in texts if normalised(text) in everything]
 
 
 def test_held_out_phrasings_are_not_trained_on(maker: ModuleType) -> None:
