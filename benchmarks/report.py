@@ -32,11 +32,11 @@ class Bar:
 
 
 def at_most(what: str, value: float, unit: str, limit: float) -> Bar:
-    return Bar(what, round(value, 4), unit, f"<= {limit:g}", value <= limit)
+    return Bar(what, float(f"{value:.4g}"), unit, f"<= {limit:g}", value <= limit)
 
 
 def at_least(what: str, value: float, unit: str, limit: float) -> Bar:
-    return Bar(what, round(value, 4), unit, f">= {limit:g}", value >= limit)
+    return Bar(what, float(f"{value:.4g}"), unit, f">= {limit:g}", value >= limit)
 
 
 def write(name: str, bars: Sequence[Bar], figures: Sequence[dict[str, Any]] = ()) -> int:

@@ -62,8 +62,9 @@ def train(
         from hub.cli.base import find_or_add_base
         from train.run import run_training
 
-        base = find_or_add_base(registry, asked.base)
-        asked = asked.model_copy(update={"base": base.name})
+        if asked.base is not None:
+            base = find_or_add_base(registry, asked.base)
+            asked = asked.model_copy(update={"base": base.name})
         with _training_bar() as show:
             run = run_training(registry, home, asked, progress=show)
         finish(registry, home, run, no_publish=no_publish, as_json=as_json)

@@ -47,7 +47,8 @@ def test_commands_in_the_documents_exist(page: Path) -> None:
         if hasattr(command, "commands") and len(line.split()) > 2:
             command = command.commands.get(line.split()[2], command)
         known = {option for parameter in command.params for option in parameter.opts}
-        for option in re.findall(r"(?<=\s)--[a-z][a-z-]*", line):
+        own = re.sub(r"'[^']*'", "", line)  # what is quoted goes to somebody else
+        for option in re.findall(r"(?<=\s)--[a-z][a-z-]*", own):
             assert option in known | {"--help"}, line
 
 
