@@ -1,4 +1,4 @@
-"""Build the starter base: a small chat model and its tokenizer, from nothing, in about a minute.
+"""Build the starter base: a small chat model and its tokenizer, from nothing, in one to two minutes.
 
 The starter lets every command of Loom be tried on two CPU cores without a download. It answers on
 a few topics, copies names and numbers that it never saw, and does not do the example tasks: the
@@ -11,9 +11,6 @@ matter here. They do to whoever uses torch afterwards on few cores: set `GOMP_SP
 Absent on purpose: a GPU path, checkpoints and resuming. It takes a minute; run it again.
 """
 
-import json
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,12 +21,12 @@ from pathlib import Path
 from random import Random
 
 import torch
-from safetensors.torch import save_file
 from torch.nn import functional
-from transformers import GenerationConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from hub.errors import BaseError, InvalidConfig, TrainingError
-from train.starter_corpus import SUGGESTED_PROMPTS, Chat, corpus
+from train.starter_corpus import Chat, corpus
+from train.starter_files import sibling, unwritable, write
 from train.starter_model import new_model, share_codes
 from train.starter_tokenizer import spaced_pairs, train_tokenizer
 
@@ -109,7 +106,7 @@ def build_starter(
         loss = _validation_loss(
             model, [_encode(tokenizer, chat, 0.0) for chat in held_out], config.batch_size
         )
-    _write(out, model, tokenizer)
+    write(out, model, tokenizer)
     return StarterReport(
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         steps=config.steps,
@@ -127,14 +124,14 @@ def _refuse_unwritable(out: Path) -> None:
     try:
         occupied = out.exists() and (not out.is_dir() or any(out.iterdir()))
     except OSError as error:
-        raise _unwritable(out, error) from error
+        raise unwritable(out, error) from error
     if occupied:
         raise BaseError(
             "the folder for the starter base is not empty",
             where=str(out),
             hint="choose another folder, or delete this one",
         )
-    _sibling(out).rmdir()
+    sibling(out).rmdir()
 
 
 @contextmanager
@@ -352,56 +349,3 @@ def _report(step: int, total: int, loss: float, progress: Progress) -> None:
             hint="build it again with another seed",
         )
     progress(step, total, loss)
-
-
-# Files
-
-
-def _write(out: Path, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
-    """All files or none: into a sibling folder, then one rename."""
-    building = _sibling(out)
-    try:
-        _write_files(building, model, tokenizer)
-        building.chmod(0o755)  # mkdtemp's and safetensors' own modes shut out other users
-        (building / "model.safetensors").chmod(0o644)
-        building.replace(out)
-    except OSError as error:
-        raise _unwritable(out, error) from error
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
-
-
-def _sibling(out: Path) -> Path:
-    """A new folder beside `out`, on the same disk."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    except OSError as error:
-        raise _unwritable(out, error) from error
-
-
-def _unwritable(out: Path, error: OSError) -> BaseError:
-    return BaseError(
-        f"the starter base cannot be written: {error.strerror}",
-        where=str(out),
-        hint="choose a folder that you may write to, on a disk with 20 MB free",
-    )
-
-
-def _write_files(folder: Path, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
-    model.config.architectures = ["LlamaForCausalLM"]
-    model.config.dtype = "float32"
-    model.config.save_pretrained(folder)
-    GenerationConfig(  # type: ignore[no-untyped-call]
-        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
-    ).save_pretrained(folder)
-    # The output layer is the embedding; readers tie it again, as the configuration says.
-    tensors = {
-        name: tensor.contiguous()
-        for name, tensor in model.state_dict().items()
-        if name != "lm_head.weight"
-    }
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    tokenizer.save_pretrained(folder)
-    suggestions = json.dumps({"prompts": list(SUGGESTED_PROMPTS)}, indent=2)
-    (folder / "suggestions.json").write_text(suggestions + "\n", encoding="utf-8")
