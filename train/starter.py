@@ -1,4 +1,4 @@
-"""Build the starter base: a small chat model and its tokenizer, from nothing, in one to two minutes.
+"""Build the starter base: a small chat model and its tokenizer, from nothing, in a minute or two.
 
 The starter lets every command of Loom be tried on two CPU cores without a download. It answers on
 a few topics, copies names and numbers that it never saw, and does not do the example tasks: the
