@@ -62,7 +62,7 @@ def transaction(db: Database) -> Iterator[None]:
     db.execute("BEGIN IMMEDIATE")
     try:
         yield
-    except BaseException:
+    except BaseException:  # also Ctrl-C: half a transaction is never kept, and nothing is hidden
         if db.conn.in_transaction:
             db.execute("ROLLBACK")
         raise

@@ -125,7 +125,7 @@ class Dispatcher:
             name = lease.engine_name if lease else self._engine.base_model
             answer = await self._engine.open(path, orjson.dumps({**body, "model": name}))
             return _Attempt(await self._beginning(arm, answer, name), answer, lease)
-        except BaseException:
+        except BaseException:  # also a cancelled request: its connection and lease are freed
             if answer is not None:
                 answer.close()
             if lease is not None:

@@ -54,10 +54,6 @@ class Journal:
         self._queue.put(None)
         self._thread.join()
 
-    @property
-    def backlog(self) -> int:
-        return self._queue.qsize()
-
     def submit(self, interaction: Interaction) -> "Future[bool]":
         """Have an interaction written; does not wait, so it is safe where a task is cancelled."""
         written: Future[bool] = Future()

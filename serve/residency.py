@@ -94,7 +94,7 @@ class Residency:
                 assert slot.work is not None
                 # A caller that is cancelled leaves the load to the others who wait for it.
                 await asyncio.shield(slot.work)
-            except BaseException:
+            except BaseException:  # also a cancelled caller: its lease would pin the slot for ever
                 self._release(slot)
                 raise
             if slot.state is SlotState.LOADED and self._slots.get(version.engine_name) is slot:

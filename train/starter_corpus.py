@@ -34,11 +34,6 @@ def corpus(count: int, seed: int) -> list[Chat]:
     return [_chat(random) for _ in range(count)]
 
 
-def as_text(chat: Chat) -> str:
-    """A chat as the starter's chat template writes it."""
-    return "".join(f"<|im_start|>{role}\n{content}<|im_end|>\n" for role, content in chat)
-
-
 def _chat(random: Random) -> Chat:
     exchanges: list[Exchange] = []
     if random.random() < 0.12:

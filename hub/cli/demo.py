@@ -161,7 +161,7 @@ def _serving(port: int, watch: Stopwatch) -> Iterator[None]:
         process = subprocess.Popen([sys.executable, "-m", "hub", *arguments])
         try:
             _await_ready(process, port)
-        except BaseException:
+        except BaseException:  # Ctrl-C while it starts counts too: no server is left behind
             _stop(process)
             raise
     try:

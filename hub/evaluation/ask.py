@@ -59,7 +59,7 @@ def ask(
         jobs = [(arm, question) for question in questions for arm in arms]
         try:
             answers = list(pool.map(one, jobs))
-        except BaseException:
+        except BaseException:  # one failure or Ctrl-C: don't ask what is still queued
             pool.shutdown(cancel_futures=True)
             raise
     return [answers[index :: len(arms)] for index in range(len(arms))]

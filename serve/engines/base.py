@@ -70,9 +70,6 @@ class Engine(Protocol):
     async def unload(self, engine_name: str) -> None:
         """Unload an adapter; one that is not there is no error. Raises as `load`."""
 
-    async def loaded(self) -> frozenset[str]:
-        """The names of all adapters in the engine, whoever loaded them. Raises as `load`."""
-
     async def open(self, path: str, body: bytes) -> EngineAnswer:
         """Send a request; returns at the answer's head.
 

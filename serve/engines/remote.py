@@ -83,10 +83,6 @@ class RemoteEngine:
     async def unload(self, engine_name: str) -> None:
         await self._live.client().unload(engine_name)
 
-    async def loaded(self) -> frozenset[str]:
-        models = await self._live.client().models()
-        return frozenset(str(model["id"]) for model in models if model.get("parent"))
-
     async def open(self, path: str, body: bytes) -> EngineAnswer:
         return await self._live.client().open(path, body)
 
@@ -100,7 +96,7 @@ class RemoteEngine:
                         self._base_model = self._which_base(await client.models())
                         break
                 await asyncio.sleep(_PROBE_EVERY_S)
-        except BaseException:
+        except BaseException:  # also cancelled by a shutdown: nothing stays open
             await client.close()
             raise
         self._live.up(client)

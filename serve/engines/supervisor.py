@@ -102,10 +102,6 @@ class SupervisedEngine:
     async def unload(self, engine_name: str) -> None:
         await self._live.client().unload(engine_name)
 
-    async def loaded(self) -> frozenset[str]:
-        models = await self._live.client().models()
-        return frozenset(str(model["id"]) for model in models if model.get("parent"))
-
     async def open(self, path: str, body: bytes) -> EngineAnswer:
         return await self._live.client().open(path, body)
 
@@ -125,7 +121,7 @@ class SupervisedEngine:
         client = EngineClient(f"http://127.0.0.1:{port}", silence_s=self._silence_s)
         try:
             await self._until_healthy(process, client)
-        except BaseException:
+        except BaseException:  # also cancelled by a shutdown: nothing stays open
             await client.close()
             await process.stop()
             raise

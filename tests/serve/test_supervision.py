@@ -132,7 +132,6 @@ async def test_strangers_adapters_in_somebody_elses_engine_are_left_alone(
     double.loaded["theirs"] = "/somewhere"
     engine = RemoteEngine("engine", double.url, settings.base, startup_s=5, silence_s=5)
     async with running(home, settings, engine) as gateway:
-        assert await engine.loaded() == {"theirs"}
         for number in range(6):
             published(f"task-{number}")
             assert (await gateway.chat(f"task-{number}")).status_code == 200
