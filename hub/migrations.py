@@ -18,6 +18,12 @@ def m001_registry(db: Any) -> None:
         db.execute(statement)
 
 
+@registry_migrations()
+def m002_deletion_and_signatures(db: Any) -> None:
+    for statement in _M002:
+        db.execute(statement)
+
+
 @interaction_migrations()
 def m001_interactions(db: Any) -> None:
     for statement in _M001_INTERACTIONS:
@@ -177,6 +183,47 @@ _M001 = (
     CREATE TRIGGER numbers_only_grow BEFORE UPDATE OF last_number ON adapters
     WHEN new.last_number < old.last_number
     BEGIN SELECT RAISE(ABORT, 'version numbers are never used again'); END
+    """,
+)
+
+_M002 = (
+    """
+    CREATE TABLE signatures (
+        version_id INTEGER NOT NULL REFERENCES versions(id),
+        key_id TEXT NOT NULL,             -- SHA256:…, as ssh-keygen prints a public key
+        public_key TEXT NOT NULL,         -- OpenSSH's one line, without a comment
+        signature TEXT NOT NULL,          -- base64
+        signed_by TEXT NOT NULL,
+        signed_at TEXT NOT NULL,
+        PRIMARY KEY (version_id, key_id)
+    ) STRICT, WITHOUT ROWID
+    """,
+    "CREATE INDEX version_parents_by_parent ON version_parents (parent_id)",
+    # A deleted version keeps its row: its number, its digest and its place in the history stay.
+    """
+    CREATE TRIGGER versions_keep_their_rows BEFORE DELETE ON versions
+    BEGIN SELECT RAISE(ABORT, 'a version keeps its row, also when it is deleted'); END
+    """,
+    """
+    CREATE TRIGGER deletion_is_final BEFORE UPDATE OF deleted_at ON versions
+    WHEN old.deleted_at IS NOT NULL
+    BEGIN SELECT RAISE(ABORT, 'a deleted version stays deleted'); END
+    """,
+    """
+    CREATE TRIGGER aliased_versions_stay BEFORE UPDATE OF deleted_at ON versions
+    WHEN new.deleted_at IS NOT NULL
+        AND EXISTS (SELECT 1 FROM aliases WHERE version_id = new.id)
+    BEGIN SELECT RAISE(ABORT, 'an alias points to this version'); END
+    """,
+    """
+    CREATE TRIGGER aliases_name_living_versions_1 BEFORE INSERT ON aliases
+    WHEN EXISTS (SELECT 1 FROM versions WHERE id = new.version_id AND deleted_at IS NOT NULL)
+    BEGIN SELECT RAISE(ABORT, 'an alias names a version that is there'); END
+    """,
+    """
+    CREATE TRIGGER aliases_name_living_versions_2 BEFORE UPDATE ON aliases
+    WHEN EXISTS (SELECT 1 FROM versions WHERE id = new.version_id AND deleted_at IS NOT NULL)
+    BEGIN SELECT RAISE(ABORT, 'an alias names a version that is there'); END
     """,
 )
 
