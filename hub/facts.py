@@ -1,6 +1,6 @@
 """What a hub answers with: frozen records that are the same here and over HTTP, and in `--json`.
 
-Every field is JSON (or a record of such fields), so that `dataclasses.asdict` is the wire format and
+Every field is JSON (or a record of such fields), so `dataclasses.asdict` is the wire format and
 pydantic reads it back. What only this process may hold (row ids, open files) is in `hub.records`.
 """
 

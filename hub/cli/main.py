@@ -5,7 +5,19 @@ import sys
 
 import click
 
-from hub.cli import base, chat, data, demo, evaluate, feedback, initialise, runs, serve, train
+from hub.cli import (
+    aliases,
+    base,
+    chat,
+    data,
+    demo,
+    evaluate,
+    feedback,
+    initialise,
+    runs,
+    serve,
+    train,
+)
 from hub.cli import versions as versions_
 from hub.errors import HubError
 
@@ -42,9 +54,9 @@ for command in (
     serve.serve,
     chat.chat,
     evaluate.evaluate,
-    versions_.promote,
-    versions_.rollback,
-    versions_.history,
+    aliases.promote,
+    aliases.rollback,
+    aliases.history,
     feedback.feedback,
     feedback.export,
 ):
