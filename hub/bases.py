@@ -100,6 +100,11 @@ class Bases:
             )
         return self._base(row)
 
+    def with_digest(self, digest: str) -> list[Base]:
+        """The bases of this content, whatever they are called here."""
+        rows = self._db.query("SELECT * FROM bases WHERE digest = ? ORDER BY name", [digest])
+        return [self._base(row) for row in rows]
+
     def all(self) -> list[Base]:
         return [self._base(row) for row in self._db.query("SELECT * FROM bases ORDER BY name")]
 

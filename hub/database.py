@@ -3,18 +3,22 @@
 sqlite-utils is the library; SQL stays visible where it is used.
 """
 
-import getpass
+import contextlib
+import random
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from hub.errors import HubError, IntegrityError
 from hub.sqlite import Database, Migrations
 
 # A writer waits this long for another process's transaction, which are all milliseconds long.
 BUSY_TIMEOUT_S = 30.0
+_PAUSE_S = (0.0005, 0.004)
 
 
 def open_database(path: Path, migrations: Migrations, *, any_thread: bool = False) -> Database:
@@ -35,6 +39,13 @@ def open_database(path: Path, migrations: Migrations, *, any_thread: bool = Fals
         db.execute("PRAGMA synchronous = FULL")
         if db.journal_mode != "wal":
             db.enable_wal()
+        if newer := newer_than_known(db, migrations):
+            db.close()
+            raise HubError(
+                f"made by a newer Loom, which knows {', '.join(newer)}",
+                where=str(path),
+                hint="Upgrade it here: pip install --upgrade lora-loom.",
+            )
         if migrations.pending(db):
             _migrate(db, migrations)
     except sqlite3.DatabaseError as error:
@@ -57,9 +68,13 @@ def transaction(db: Database) -> Iterator[None]:
     """One write transaction: takes the write lock first, so that what it reads stays true.
 
     sqlite-utils' `atomic` begins deferred: a read followed by a write would then fail with
-    "database is locked" when another process wrote in between.
+    "database is locked" when another process wrote in between. One inside another is part of it:
+    all of it is kept, or none.
     """
-    db.execute("BEGIN IMMEDIATE")
+    if db.conn.in_transaction:
+        yield
+        return
+    _begin(db)
     try:
         yield
     except BaseException:  # also Ctrl-C: half a transaction is never kept, and nothing is hidden
@@ -67,6 +82,64 @@ def transaction(db: Database) -> Iterator[None]:
             db.execute("ROLLBACK")
         raise
     db.execute("COMMIT")
+
+
+def _begin(db: Database) -> None:
+    """Take the write lock, waiting for whoever has it.
+
+    SQLite's own waiting looks again after pauses that grow to 100 ms, so that beside a busy writer
+    another waits for seconds. Short pauses of random length give everybody a turn.
+
+    Raises:
+        HubError: when somebody has held it for BUSY_TIMEOUT_S.
+    """
+    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    db.execute("PRAGMA busy_timeout = 0")
+    try:
+        while True:
+            try:
+                db.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                    raise
+                if time.monotonic() > deadline:
+                    raise HubError(
+                        f"another program has been writing for {BUSY_TIMEOUT_S:g} s",
+                        hint="Try again. If it stays so, look for a process that hangs.",
+                    ) from error
+            time.sleep(random.uniform(*_PAUSE_S))
+    finally:
+        db.execute(f"PRAGMA busy_timeout = {1000 * BUSY_TIMEOUT_S:.0f}")
+
+
+def snapshot(db: Database, path: Path) -> None:
+    """Copy one moment of a database in use into a new file, without a write-ahead log beside it."""
+    with contextlib.closing(sqlite3.connect(path)) as copy:
+        db.conn.backup(copy)
+        copy.execute("PRAGMA journal_mode = DELETE")
+
+
+def open_snapshot(path: Path) -> Database:
+    """A snapshot, as it is: neither migrated nor written."""
+    return Database(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True))
+
+
+def replace_contents(live: Database, snapshot: Path) -> None:
+    """Give a database in use the contents of a snapshot, in one transaction.
+
+    Other processes keep their connections, and see a new `data_version`.
+    """
+    with contextlib.closing(sqlite3.connect(snapshot)) as source:
+        source.backup(live.conn)
+
+
+def newer_than_known(db: Database, migrations: Migrations) -> list[str]:
+    """The migrations that this database has had and this program does not know."""
+    empty = Database(memory=True)
+    known = {step.name for step in migrations.pending(empty)}
+    empty.close()
+    return [step.name for step in migrations.applied(db) if step.name not in known]
 
 
 def _migrate(db: Database, migrations: Migrations) -> None:
@@ -81,11 +154,3 @@ def _migrate(db: Database, migrations: Migrations) -> None:
 def one(db: Database, sql: str, *values: Any) -> dict[str, Any] | None:
     """The first row of a query, or None."""
     return next(iter(db.query(sql, list(values))), None)
-
-
-def whoami() -> str:
-    """The account's name, for histories; containers may run as a user without one."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "unknown"

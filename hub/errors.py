@@ -2,6 +2,7 @@
 
     HubError
     ├── UsageError               the command or request itself is malformed
+    │   ├── BodyTooLarge         more was sent than the server takes
     │   ├── InvalidName          an adapter, alias or namespace name breaks the grammar
     │   └── InvalidReference     a reference cannot be parsed
     ├── NotFound                 something named does not exist
@@ -11,15 +12,24 @@
     │   ├── UnknownRun
     │   └── UnknownInteraction   also comparisons
     ├── Conflict                 the world is not as the caller thought
-    │   └── AliasMoved           a compare-and-swap lost
+    │   ├── AliasMoved           a compare-and-swap lost
+    │   └── FilesMissing         a publish names files that were not uploaded
+    ├── HubUnreachable           an address gives no answer, or none that a hub would give
     ├── InvalidData              a data file or a row of it is unusable
     ├── InvalidConfig            one or more settings are unusable, all reported together
     ├── AdapterRejected          a version failed a check at publish
     ├── IntegrityError           stored bytes do not match their hash
+    │   └── BadSignature         a signature does not fit what it is said to be of
+    ├── StoreUnavailable         the folder or bucket of blobs refuses or can't be reached
+    ├── NotSigned                only versions signed by trusted keys are wanted, and it is not
+    ├── TransferError            an adapter could not be had from, or sent to, another place
     ├── GateRefused              the evaluation says FAIL (exit 3) or INSUFFICIENT (exit 4)
     ├── MissingExtra             the command needs an extra that is not installed
     ├── BaseError                a base model could not be built, read or identified
+    ├── MergeError               base and adapter could not be made into one model
     ├── TrainingError            a run could not be carried through
+    ├── Overloaded               more is asked than may wait; carries when to ask again
+    ├── DeadlineExceeded         no answer began in the time that a request has
     ├── EngineError              the engine misbehaved
     │   ├── EngineStartFailed    it did not come up; carries its last log lines
     │   ├── EngineUnavailable    it is down or restarting; try again
@@ -56,9 +66,22 @@ class HubError(Exception):
         return f"{self.where}: {self.message}" if self.where else self.message
 
     def to_openai(self) -> dict[str, Any]:
-        """The body `{"error": {...}}` that OpenAI's clients understand."""
+        """The body `{"error": {...}}` that OpenAI's clients understand.
+
+        `detail` is beyond what OpenAI has: the error's parts, from which `hub.remote` makes the
+        same error again on the other machine.
+        """
         message = f"{self}. {self.hint}" if self.hint else str(self)
-        return {"error": {"message": message, "type": self.kind, "param": None, "code": self.code}}
+        detail = {name: part for name, part in vars(self).items() if not name.startswith("_")}
+        return {
+            "error": {
+                "message": message,
+                "type": self.kind,
+                "param": None,
+                "code": self.code,
+                "detail": detail,
+            }
+        }
 
 
 class UsageError(HubError):
@@ -66,6 +89,11 @@ class UsageError(HubError):
     status = 400
     kind = "invalid_request_error"
     code = "invalid_request"
+
+
+class BodyTooLarge(UsageError):
+    status = 413
+    code = "body_too_large"
 
 
 class InvalidName(UsageError):
@@ -120,6 +148,21 @@ class AliasMoved(Conflict):
         self.current = current
 
 
+class FilesMissing(Conflict):
+    """`missing` are the sha256 of the files; upload them and publish again."""
+
+    code = "files_missing"
+
+    def __init__(self, message: str, *, missing: Sequence[str], hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.missing = tuple(missing)
+
+
+class HubUnreachable(HubError):
+    status = 502
+    code = "hub_unreachable"
+
+
 class InvalidData(HubError):
     status = 400
     kind = "invalid_request_error"
@@ -159,6 +202,30 @@ class IntegrityError(HubError):
     code = "integrity_error"
 
 
+class BadSignature(IntegrityError):
+    status = 400
+    kind = "invalid_request_error"
+    code = "bad_signature"
+
+
+class NotSigned(HubError):
+    """It exists, and this gateway or check wants a signature that it does not have."""
+
+    status = 403
+    kind = "invalid_request_error"
+    code = "not_signed"
+
+
+class StoreUnavailable(HubError):
+    status = 503
+    code = "store_unavailable"
+
+
+class TransferError(HubError):
+    status = 502
+    code = "transfer_failed"
+
+
 class GateRefused(HubError):
     """The gate's verdict is not PASS; the exit code tells FAIL (3) from INSUFFICIENT (4)."""
 
@@ -181,8 +248,27 @@ class BaseError(HubError):
     code = "base_error"
 
 
+class MergeError(HubError):
+    code = "merge_failed"
+
+
 class TrainingError(HubError):
     code = "training_failed"
+
+
+class Overloaded(HubError):
+    status = 429
+    kind = "rate_limit_error"
+    code = "overloaded"
+
+    def __init__(self, message: str, *, retry_after_s: int, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint or f"Ask again in {retry_after_s} s.")
+        self.retry_after_s = retry_after_s
+
+
+class DeadlineExceeded(HubError):
+    status = 504
+    code = "deadline_exceeded"
 
 
 class EngineError(HubError):

@@ -52,9 +52,43 @@ class SignatureFacts:
 
 
 @dataclass(frozen=True)
+class LintFacts:
+    """What the lint said of a data set: how many findings of each severity, and one line each."""
+
+    counts: dict[str, int]
+    findings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class DatasetFacts:
+    """What a version was trained on; `digest` is over the canonical rows. None is not known."""
+
+    name: str
+    digest: str
+    format: str
+    rows: int | None
+    training_rows: int | None
+    validation_rows: int | None
+    lint: LintFacts | None
+
+
+@dataclass(frozen=True)
+class ParentFacts:
+    """A version that this one was continued or composed from; `here` is false where this hub does
+    not have it, `deleted` true where it no longer has."""
+
+    version: str
+    digest: str
+    relation: str
+    weight: str | None = None
+    here: bool = True
+    deleted: bool = False
+
+
+@dataclass(frozen=True)
 class VersionFacts:
-    """All that is known of a version. `folder` is where it lies on the hub's own machine, or None
-    where the answer came over HTTP."""
+    """All that is known of a version. `folder` is where it lies on the hub's own machine, `store`
+    where its blobs are; both are None where the answer came over HTTP."""
 
     version: str
     adapter: str
@@ -71,12 +105,19 @@ class VersionFacts:
     evaluations: tuple[EvaluationFacts, ...]
     signatures: tuple[SignatureFacts, ...]
     folder: str | None = None
+    store: str | None = None
+    dataset: DatasetFacts | None = None
+    run: str | None = None
+    parents: tuple[ParentFacts, ...] = ()
 
 
 @dataclass(frozen=True)
 class Resolved:
+    """`deleted`: it was that at the time asked for, and has been deleted since."""
+
     version: str
     digest: str
+    deleted: bool = False
 
 
 @dataclass(frozen=True)
@@ -120,14 +161,16 @@ class Verification:
 
 @dataclass(frozen=True)
 class LineageNode:
-    """`kind` is base, dataset, run or version; `relation` says what it is to the node above it
-    (continued, composed, trained on, stands on, made by); `facts` are one line for people."""
+    """`kind` is base, dataset, run, source or version, or `more` where the tree is cut short;
+    `relation` says what it is to the node above it; `facts` are one line for people; `name` of a
+    version is its reference, and `deleted` is true where it is no longer there."""
 
     kind: str
     name: str
     relation: str
     facts: str
     children: "tuple[LineageNode, ...]" = ()
+    deleted: bool = False
 
 
 @dataclass(frozen=True)
@@ -138,6 +181,7 @@ class Lineage:
     digest: str
     ancestors: tuple[LineageNode, ...]
     descendants: tuple[LineageNode, ...]
+    deleted: bool = False
 
 
 @dataclass(frozen=True)
@@ -163,6 +207,9 @@ class ModuleChange:
 
 @dataclass(frozen=True)
 class Diff:
+    """What differs between two versions. `weights` has the most changed module first, `total` takes
+    all of them as one; where they could not be compared both are absent and `note` says why."""
+
     a: str
     b: str
     config: tuple[Change, ...]
@@ -170,22 +217,35 @@ class Diff:
     metrics: tuple[Change, ...]
     other: tuple[Change, ...]
     weights: tuple[ModuleChange, ...]
+    total: ModuleChange | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True)
 class Removed:
-    """The versions that are gone; their bytes go with the next `hub gc`."""
+    """The versions that are gone, and the bytes that only they needed: `hub gc` frees those."""
 
     versions: tuple[str, ...]
+    size: int
+
+
+@dataclass(frozen=True)
+class SweptVersion:
+    """A version that nothing reaches: `why` says since when, `size` is of its files in bytes."""
+
+    version: str
+    why: str
+    size: int
 
 
 @dataclass(frozen=True)
 class Swept:
-    """What gc removed, or would remove: `versions` that nothing reaches, with the reason that each
-    may go; `files` are the stored files and leftovers that no version needs, `size` their bytes."""
+    """What gc removed, or with `dry_run` would: `versions` that nothing reaches, and `files` stored
+    files and leftovers of `size` bytes that no version needs (those of versions that were removed
+    before are among them). `kept` counts the versions that stay, by what keeps them."""
 
     dry_run: bool
-    versions: tuple[str, ...]
+    versions: tuple[SweptVersion, ...]
     kept: dict[str, int]
     files: int
     size: int

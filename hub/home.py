@@ -59,6 +59,16 @@ class Home:
         return self.data / "logs"
 
     @property
+    def leases(self) -> Path:
+        """What running gateways use, one folder each (`hub.leases`)."""
+        return self.data / "leases"
+
+    @property
+    def backups(self) -> Path:
+        """The databases that a forced `hub restore` replaced."""
+        return self.data / "backups"
+
+    @property
     def scratch(self) -> Path:
         """Half-written things, on the same file system so that a rename is atomic."""
         return self.data / "scratch"

@@ -53,6 +53,11 @@ class Ledger:
         assert row is not None
         return Dataset(**{**row, "lint": json.loads(row["lint"])})
 
+    def dataset(self, digest: str) -> Dataset | None:
+        """The data set of this digest, if it was ever seen here."""
+        row = one(self._db, "SELECT * FROM datasets WHERE digest = ?", digest)
+        return Dataset(**{**row, "lint": json.loads(row["lint"])}) if row else None
+
     # -- runs -------------------------------------------------------------------------------------
 
     def start_run(
@@ -100,10 +105,14 @@ class Ledger:
 
     def run(self, run_id: str) -> Run:
         """Raises UnknownRun."""
-        row = one(self._db, f"{_RUN} WHERE runs.id = ?", run_id)
-        if row is None:
+        run = self.find_run(run_id)
+        if run is None:
             raise UnknownRun(f"there is no run '{run_id}'", hint="`hub runs ls` lists them.")
-        return _run(row)
+        return run
+
+    def find_run(self, run_id: str) -> Run | None:
+        row = one(self._db, f"{_RUN} WHERE runs.id = ?", run_id)
+        return _run(row) if row else None
 
     def runs(self, adapter: str | None = None) -> list[Run]:
         """Newest first."""
@@ -177,3 +186,14 @@ def _run(row: dict[str, Any]) -> Run:
         lineage=json.loads(row["lineage"]) if row["lineage"] else None,
         error=row["error"],
     )
+
+
+def process_lives(pid: int) -> bool:
+    """Whether there is a process of this id, which may be another's by now."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

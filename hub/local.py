@@ -4,23 +4,42 @@ Every method is a line or two: it opens nothing and decides nothing, it asks the
 business the operation is and gives its records back.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from types import TracebackType
+from typing import Any
 
+from hub import sweep
 from hub.clock import parse_time
+from hub.diff import diff
+from hub.doctor import examine
 from hub.facts import (
+    AliasFacts,
     BaseFacts,
+    Diff,
     EvaluationFacts,
     FileFacts,
+    Finding,
+    Lineage,
+    Published,
+    Removed,
     Resolved,
+    SignatureFacts,
+    Swept,
+    Verification,
     VersionFacts,
 )
 from hub.home import Home
-from hub.names import parse_adapter_reference
-from hub.publish import MeasureEffect
+from hub.keys import read_public_keys
+from hub.lineage import lineage, parents_of
+from hub.names import AdapterRef, parse_adapter_reference, parse_name
+from hub.origins import dataset_of
+from hub.promotion import move_alias, protect, remove_alias, rollback
+from hub.publish import MeasureEffect, publish_folder, servable_folder
 from hub.records import AdapterSummary, AliasMove, Version
 from hub.registry import Registry
 from hub.store import Store
+from hub.verify import verify
 
 
 class LocalHub:
@@ -32,13 +51,23 @@ class LocalHub:
     def __init__(self, home: Home, registry: Registry, measure_effect: MeasureEffect) -> None:
         self.home = home
         self.registry = registry
-        self.store = Store(home)
+        self._stores: dict[str, Store] = {}
         self._measure_effect = measure_effect
 
     @classmethod
-    def open(cls, home: Home, measure_effect: MeasureEffect) -> "LocalHub":
-        """Raises NoHome when there is no hub."""
-        return cls(home, Registry.open(home), measure_effect)
+    def open(
+        cls, home: Home, measure_effect: MeasureEffect, *, any_thread: bool = False
+    ) -> "LocalHub":
+        """Raises NoHome when there is no hub. `any_thread` as in `Registry.open`."""
+        return cls(home, Registry.open(home, any_thread=any_thread), measure_effect)
+
+    @property
+    def store(self) -> Store:
+        """Looked up each time: the blobs of a hub may be moved under a server that runs."""
+        url = self.registry.store_url
+        if url not in self._stores:
+            self._stores = {url: Store(self.home, url)}
+        return self._stores[url]
 
     def close(self) -> None:
         self.registry.close()
@@ -59,8 +88,11 @@ class LocalHub:
     def adapters(self) -> Iterator[AdapterSummary]:
         yield from self.registry.summaries()
 
-    def versions(self, name: str) -> Iterator[VersionFacts]:
-        yield from map(self._facts, self.registry.versions.of(name))
+    def versions(
+        self, name: str, *, below: int | None = None, limit: int = -1
+    ) -> Iterator[VersionFacts]:
+        found = self.registry.versions.of(parse_name(name), below=below, limit=limit)
+        yield from map(self._facts, found)
 
     def show(self, reference: str) -> VersionFacts:
         return self._facts(self._version(reference))
@@ -68,14 +100,114 @@ class LocalHub:
     def resolve(self, reference: str, *, at: str | None = None) -> Resolved:
         moment = parse_time(at) if at else None
         version = self.registry.resolve(parse_adapter_reference(reference), at=moment)
-        return Resolved(str(version), version.digest)
+        return Resolved(str(version), version.digest, version.deleted_at is not None)
 
     def history(self, name: str, alias: str | None = None) -> Iterator[AliasMove]:
-        self.registry.versions.of(name)
-        yield from self.registry.aliases.history(name, alias)
+        yield from (move for _, move in self.moves(name, alias))
+
+    def moves(
+        self, name: str, alias: str | None = None, *, below: int | None = None, limit: int = -1
+    ) -> list[tuple[int, AliasMove]]:
+        """As `history`, each with its row's id, which is what a page of it goes on below."""
+        moves = self.registry.aliases.moves(parse_name(name), alias, below=below, limit=limit)
+        if not moves and not self.registry.aliases.moves(name, limit=1):
+            raise self.registry.versions.unknown(AdapterRef(name))
+        return moves
+
+    def aliases(self, name: str | None = None) -> list[AliasFacts]:
+        if name is not None:
+            self.registry.versions.of(parse_name(name))
+        return self.registry.aliases.all(name)
+
+    def lineage(self, reference: str) -> Lineage:
+        return lineage(self.registry, reference)
+
+    def diff(self, a: str, b: str) -> Diff:
+        return diff(self.registry, self.store, a, b)
 
     def manifest(self, reference: str) -> str:
         return self._version(reference).manifest.to_json()
+
+    def fetch(self, reference: str, folder: Path) -> VersionFacts:
+        version = self._version(reference)
+        self.store.copy_out(version, servable_folder(self.store, version), folder)
+        return self._facts(version)
+
+    def verify(
+        self, reference: str | None, *, effect: bool = True, keys: Sequence[str] = ()
+    ) -> Iterator[Verification]:
+        trusted = [key for text in keys for key in read_public_keys(text)]
+        measure = self._measure_effect if effect else None
+        yield from verify(
+            self.registry, self.store, reference, measure_effect=measure, keys=trusted
+        )
+
+    def doctor(self, *, quick: bool = False) -> list[Finding]:
+        return examine(self.registry, self.store, quick=quick)
+
+    # -- changing ---------------------------------------------------------------------------------
+
+    def publish(
+        self,
+        name: str,
+        folder: Path,
+        *,
+        base: str | None = None,
+        lineage: dict[str, Any],
+        manifest: str | None = None,
+        signatures: Sequence[SignatureFacts] = (),
+    ) -> Published:
+        return publish_folder(
+            self.registry,
+            self.store,
+            name,
+            folder,
+            base,
+            measure_effect=self._measure_effect,
+            lineage=lineage,
+            manifest=manifest,
+            signatures=signatures,
+        )
+
+    def promote(
+        self, reference: str, alias: str, *, expect: int | None, force: bool, why: str
+    ) -> AliasMove:
+        return move_alias(
+            self.registry,
+            reference,
+            alias,
+            action="promote",
+            expect=expect,
+            force=force,
+            why=why,
+        )
+
+    def set_alias(
+        self, reference: str, alias: str, *, expect: int | None, force: bool, why: str
+    ) -> AliasMove:
+        return move_alias(
+            self.registry, reference, alias, action="set", expect=expect, force=force, why=why
+        )
+
+    def rollback(self, name: str, *, to: int | None, why: str) -> AliasMove:
+        return rollback(self.registry, name, to=to, why=why)
+
+    def remove_alias(self, name: str, alias: str, *, why: str) -> AliasMove:
+        return remove_alias(self.registry, name, alias, why=why)
+
+    def protect(self, alias: str, *, protected: bool) -> list[str]:
+        return protect(self.registry, alias, protected=protected)
+
+    def remove(self, reference: str, *, whole_adapter: bool, why: str) -> Removed:
+        return sweep.remove(self.registry, reference, whole_adapter=whole_adapter, why=why)
+
+    def gc(self, *, keep_days: float, dry_run: bool) -> Swept:
+        return sweep.sweep(self.registry, self.store, keep_days=keep_days, dry_run=dry_run)
+
+    def sign(self, reference: str, signature: SignatureFacts) -> VersionFacts:
+        version = self._version(reference)
+        self.registry.signatures.add(version, signature)
+        return self._facts(version)
 
     # -- inside -----------------------------------------------------------------------------------
 
@@ -116,6 +248,10 @@ class LocalHub:
                 )
                 for entry in self.registry.ledger.evaluations(version)
             ),
-            signatures=(),
+            signatures=self.registry.signatures.of(version),
             folder=str(self.store.folder(version)),
+            store=self.store.blobs.url,
+            dataset=dataset_of(version.lineage),
+            run=version.run_id,
+            parents=parents_of(self.registry, version),
         )

@@ -7,12 +7,16 @@ have the same digest, and a digest proves the content wherever it travels.
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any
 
+from hub.errors import InvalidData
+
 SCHEMA = 1
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _CHUNK = 1 << 20
 
 
@@ -62,11 +66,27 @@ class Manifest:
 
     @classmethod
     def from_json(cls, text: str) -> "Manifest":
-        raw: dict[str, Any] = json.loads(text)
-        return cls(
-            base=BaseIdentity(**raw["base"]),
-            files=tuple(FileEntry(**entry) for entry in raw["files"]),
-        )
+        """Raises InvalidData when the text is no manifest that this release reads."""
+        try:
+            raw: dict[str, Any] = json.loads(text)
+            if raw["schema"] != SCHEMA:
+                raise InvalidData(
+                    f"a manifest of schema {raw['schema']}, and this release of Loom reads"
+                    f" {SCHEMA} only",
+                    hint="A newer release reads it.",
+                )
+            base = BaseIdentity(**raw["base"])
+            files = tuple(FileEntry(**entry) for entry in raw["files"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise InvalidData("not a version's manifest") from error
+        if not all(isinstance(fact, str) for fact in astuple(base)) or not all(
+            isinstance(entry.path, str)
+            and isinstance(entry.size, int)
+            and _SHA256.fullmatch(str(entry.sha256))
+            for entry in files
+        ):
+            raise InvalidData("not a version's manifest")
+        return cls(base, files)
 
     def digest(self) -> str:
         return hashlib.sha256(self.to_json().encode()).hexdigest()

@@ -160,7 +160,14 @@ def parse_reference(text: str) -> Reference:
         return AutoRef()
     if "+" not in text and "*" not in text:
         return _parse_adapter(text, text)
-    return CompositionRef(tuple(_parse_term(term, text) for term in text.split("+")))
+    composition = CompositionRef(tuple(_parse_term(term, text) for term in text.split("+")))
+    if len(written := str(composition)) > MAX_REFERENCE_LENGTH:
+        # Printed, it must be a reference again, and every weight is written out there.
+        raise InvalidReference(
+            f"a composition of {len(written)} characters when its weights are written out",
+            hint=f"Write {MAX_REFERENCE_LENGTH} at most.",
+        )
+    return composition
 
 
 def parse_adapter_reference(text: str) -> AdapterRef:

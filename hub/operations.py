@@ -72,8 +72,8 @@ class Operations(Protocol):
         demanded as the check `signature`.
         """
 
-    def doctor(self) -> list[Finding]:
-        """Look at every invariant of the hub."""
+    def doctor(self, *, quick: bool = False) -> list[Finding]:
+        """Look at every invariant of the hub; `quick` compares files by size only."""
 
     # -- changing ---------------------------------------------------------------------------------
 
@@ -84,11 +84,15 @@ class Operations(Protocol):
         *,
         base: str | None = None,
         lineage: dict[str, Any],
+        manifest: str | None = None,
         signatures: Sequence[SignatureFacts] = (),
     ) -> Published:
         """Check a PEFT folder and make it the next version; raises AdapterRejected.
 
         `base` is a base's name or digest, None the default one. `lineage` may name a `parent`.
+        What another hub has published brings its canonical `manifest`: with that the version keeps
+        its digest, also where the base has another name here, and it finds its base by itself.
+        Raises IntegrityError when the files are not those of the manifest, BadSignature.
         """
 
     def promote(

@@ -3,19 +3,27 @@
 The order makes it so: the files are checked, then stored as blobs (unreachable until a row names
 them), then one transaction adds the version, then its folder is made, which can be made again at
 any time. A crash in between leaves blobs that `hub gc` finds, never half a version.
+
+What another hub has published comes with its manifest. It passes the same checks, and keeps its
+digest and its signatures; what stands on which base is decided by the base's content.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from hub.adapterfile import FILES, check_files
+from hub.basechoice import base_for
 from hub.card import render_card
-from hub.errors import AdapterRejected
-from hub.inspect import FILES, inspect_adapter
+from hub.errors import AdapterRejected, IntegrityError, TrainingError
+from hub.facts import Published, SignatureFacts
+from hub.inspect import inspect_adapter
 from hub.manifest import Manifest, describe
+from hub.names import PRODUCTION, parse_adapter_reference
 from hub.records import Base, Dataset, Version
 from hub.registry import Registry
+from hub.signing import check_signature
 from hub.store import Store
 
 
@@ -45,42 +53,98 @@ def publish(
     *,
     measure_effect: MeasureEffect,
     lineage: dict[str, Any],
+    manifest: Manifest | None = None,
+    signatures: Sequence[SignatureFacts] = (),
     run_id: str | None = None,
     dataset: Dataset | None = None,
     parent: Version | None = None,
 ) -> tuple[Version, bool]:
     """Check a folder and add it as the next version of `name`; tells whether it is new.
 
+    `manifest` is what another hub published it as. Where the same bytes are here already, what is
+    damaged or missing of them in the store is mended from the folder.
+
     Raises:
         AdapterRejected: when a check refuses it; nothing is left behind.
+        IntegrityError: when the files are not those of `manifest`.
+        BadSignature: when a signature is not one of the manifest.
     """
-    adapter = inspect_adapter(folder, base)
-    manifest = Manifest(base.identity, tuple(describe(folder / file, file) for file in FILES))
-    known = registry.versions.find(name, manifest.digest())
+    registry.versions.require_base(name, base)
+    check_files(folder)
+    known_as = base.identity if manifest is None else manifest.base
+    found = Manifest(known_as, tuple(describe(folder / file, file) for file in FILES))
+    if manifest is not None:
+        _require_same(found, manifest, folder)
+    for signature in signatures:
+        check_signature(found.to_json(), signature)
+    known = registry.versions.find(name, found.digest())
     if known is not None:
-        return known, False
-    effect = measure_effect(base.source, folder)
-    if not effect.changes:
-        raise AdapterRejected(
-            "the model answers the same with it as without it"
-            f" (largest difference in log-probability {effect.largest:.1e})",
-            check="effect",
-            where=str(folder),
-            hint="Train longer or with a higher learning rate.",
-        )
-    for entry in manifest.files:
-        store.put(folder / entry.path, entry)
-    version, created = registry.versions.add(
-        name,
-        manifest,
-        rank=adapter.rank,
-        lineage={**lineage, "effect": {"largest": effect.largest, "divergence": effect.divergence}},
-        run_id=run_id,
-        dataset_id=dataset.id if dataset else None,
-        parent=parent,
-    )
-    servable_folder(store, version)
+        store.mend(known, folder)
+        servable_folder(store, known)
+        version, created = known, False
+    else:
+        # The config names the base as it was called where the adapter was made.
+        adapter = inspect_adapter(folder, replace(base, name=known_as.name))
+        effect = require_effect(measure_effect, base, folder)
+        measured = {"largest": effect.largest, "divergence": effect.divergence}
+        # Of a version from elsewhere, what was measured there stays.
+        kept = lineage.get("effect") if manifest is not None else None
+        with store.adding():
+            for entry in found.files:
+                store.blobs.put(folder / entry.path, entry)
+            version, created = registry.versions.add(
+                name,
+                found,
+                rank=adapter.rank,
+                lineage={**lineage, "effect": kept or measured},
+                run_id=run_id,
+                dataset_id=dataset.id if dataset else None,
+                parent=parent,
+            )
+            servable_folder(store, version)
+    for signature in signatures:
+        registry.signatures.add(version, signature)
     return version, created
+
+
+def publish_folder(
+    registry: Registry,
+    store: Store,
+    name: str,
+    folder: Path,
+    base: str | None,
+    *,
+    measure_effect: MeasureEffect,
+    lineage: dict[str, Any],
+    manifest: str | None = None,
+    signatures: Sequence[SignatureFacts] = (),
+) -> Published:
+    """`publish` as `hub.operations` has it: base, manifest and parent as text.
+
+    Raises:
+        UnknownBase: when the base is not in this hub.
+        InvalidData: when the manifest is none.
+    """
+    known_as = None if manifest is None else Manifest.from_json(manifest)
+    trained_on = lineage.get("dataset")
+    digest = trained_on.get("digest") if isinstance(trained_on, dict) else None
+    run = registry.ledger.find_run(str(lineage.get("run", "")))
+    version, created = publish(
+        registry,
+        store,
+        name,
+        folder,
+        base_for(registry, name, folder, wanted=base, manifest=known_as),
+        measure_effect=measure_effect,
+        lineage=lineage,
+        manifest=known_as,
+        signatures=signatures,
+        run_id=run.id if run else None,
+        dataset=registry.ledger.dataset(str(digest)) if digest else None,
+        parent=parent_here(registry, lineage, foreign=known_as is not None),
+    )
+    production = registry.aliases.number(name, PRODUCTION)
+    return Published(str(version), version.digest, version.rank, version.size, created, production)
 
 
 def servable_folder(store: Store, version: Version) -> Path:
@@ -89,7 +153,67 @@ def servable_folder(store: Store, version: Version) -> Path:
     Raises:
         IntegrityError: when stored bytes are not what was published.
     """
-    card = render_card(version.adapter, version.number, version.manifest, version.lineage)
-    folder = store.materialise(version, card)
+    folder = store.materialise(version, render_card(version))
     store.verify(version)
     return folder
+
+
+def parent_here(registry: Registry, lineage: dict[str, Any], *, foreign: bool) -> Version | None:
+    """The version in this hub that a lineage's `parent` is, if it is here.
+
+    By digest, because `support@2` means something else in another hub; only a lineage of this hub's
+    own (not `foreign`) may name it by reference alone.
+
+    Raises:
+        UnknownReference: when it does, and there is no such version.
+    """
+    text, digest = lineage.get("parent"), lineage.get("parent_digest")
+    if not isinstance(text, str) or not text:
+        return None
+    if not isinstance(digest, str):
+        return None if foreign else registry.resolve(parse_adapter_reference(text))
+    same = registry.versions.with_digest(digest)
+    named = [version for version in same if str(version) == text]
+    return next(iter(named or same), None)
+
+
+def require_effect(measure_effect: MeasureEffect, base: Base, folder: Path) -> Effect:
+    """The effect of an adapter on its base.
+
+    Raises:
+        AdapterRejected: by `effect`, when it changes nothing, can't be loaded, or breaks the model.
+        MissingExtra: when the libraries that run models are not installed.
+        BaseError: when the base can't be loaded.
+    """
+    try:
+        effect = measure_effect(base.source, folder)
+    except TrainingError as error:
+        raise AdapterRejected(
+            error.message, check="effect", where=str(folder), hint=error.hint
+        ) from error
+    if not effect.changes:
+        raise AdapterRejected(
+            "the model answers the same with it as without it"
+            f" (largest difference in log-probability {effect.largest:.1e})",
+            check="effect",
+            where=str(folder),
+            hint="Train longer or with a higher learning rate.",
+        )
+    return effect
+
+
+def _require_same(found: Manifest, claimed: Manifest, folder: Path) -> None:
+    """Raises IntegrityError, naming the file that differs."""
+    entries = {entry.path: entry for entry in claimed.files}
+    for entry in found.files:
+        if entries.pop(entry.path, None) != entry:
+            raise IntegrityError(
+                f"the file is not the one that was published as sha256:{claimed.digest()[:12]}",
+                where=str(folder / entry.path),
+                hint="It was changed or damaged since: get it again.",
+            )
+    if entries:
+        raise IntegrityError(
+            f"the manifest lists {', '.join(sorted(entries))}, which no version of this hub has",
+            where=str(folder),
+        )

@@ -40,6 +40,9 @@ class Version:
     lineage: dict[str, Any]
     published_by: str
     published_at: str
+    run_id: str | None = None
+    dataset_id: int | None = None
+    deleted_at: str | None = None
 
     def __str__(self) -> str:
         return f"{self.adapter}@{self.number}"
@@ -47,6 +50,16 @@ class Version:
     @property
     def engine_name(self) -> str:
         return engine_name(self.adapter, self.number, self.digest)
+
+
+@dataclass(frozen=True)
+class Kin:
+    """A version that another one comes from, or that comes from it: `relation` is continued or
+    composed, `weight` a decimal for a composed one."""
+
+    version: Version
+    relation: str
+    weight: str | None
 
 
 @dataclass(frozen=True)
@@ -63,7 +76,10 @@ class AdapterSummary:
 
 @dataclass(frozen=True)
 class AliasMove:
-    """One row of an alias's history; `None` for a version means that there was none."""
+    """One row of an alias's history; `None` for a version means that there was none.
+
+    `from_deleted` and `to_deleted` say that the version has been deleted since.
+    """
 
     alias: str
     action: str
@@ -74,6 +90,8 @@ class AliasMove:
     verdict: str
     forced: bool
     at: str
+    from_deleted: bool = False
+    to_deleted: bool = False
 
 
 @dataclass(frozen=True)

@@ -4,16 +4,27 @@ Every write is one transaction that takes SQLite's write lock first, so two proc
 win. Files are not its business: `hub.store` keeps them, `hub.publish` puts both together.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 from hub.aliases import Aliases
 from hub.bases import Bases
-from hub.database import open_database
+from hub.database import one, open_database, snapshot, transaction
+from hub.facts import Finding
 from hub.home import Home
+from hub.invariants import check_database
 from hub.ledger import Ledger
 from hub.migrations import registry_migrations
 from hub.names import PRODUCTION, AdapterRef, Alias, Digest, Number
+from hub.reach import Reach
 from hub.records import AdapterSummary, Version
+from hub.signatures import Signatures
 from hub.sqlite import Database
 from hub.versions import Versions
+
+_STORE = "store"
+_STORE_OWNER = "store_owner"
 
 
 class Registry:
@@ -24,19 +35,25 @@ class Registry:
 
     def __init__(self, db: Database, home: Home) -> None:
         self._db = db
+        self.home = home
         self.bases = Bases(db, home.root)
         self.versions = Versions(db)
         self.aliases = Aliases(db)
+        self.reach = Reach(db)
         self.ledger = Ledger(db)
+        self.signatures = Signatures(db)
 
     @classmethod
-    def open(cls, home: Home) -> "Registry":
+    def open(cls, home: Home, *, any_thread: bool = False) -> "Registry":
         """Open the registry of an existing hub.
+
+        With `any_thread` it belongs to one thread at a time, and the caller sees to that.
 
         Raises:
             NoHome: when there is none.
         """
-        return cls(open_database(home.require().registry, registry_migrations), home)
+        path = home.require().registry
+        return cls(open_database(path, registry_migrations, any_thread=any_thread), home)
 
     @classmethod
     def create(cls, home: Home) -> "Registry":
@@ -57,8 +74,42 @@ class Registry:
         """Changes whenever another connection has committed: what a cache is keyed by."""
         return int(self._db.execute("PRAGMA data_version").fetchone()[0])
 
+    @property
+    def store_url(self) -> str:
+        """Where the blobs are, as `hub.blobs` reads it; '' for the home's own folder."""
+        row = one(self._db, "SELECT value FROM settings WHERE key = ?", _STORE)
+        return str(row["value"]) if row else ""
+
+    @property
+    def store_owner(self) -> str:
+        """What says in a store that its blobs are this hub's; '' while they are in the home."""
+        row = one(self._db, "SELECT value FROM settings WHERE key = ?", _STORE_OWNER)
+        return str(row["value"]) if row else ""
+
+    def keep_blobs_at(self, url: str, owner: str) -> None:
+        """Look for blobs there from now on; moving them is `hub.relocate`'s business."""
+        with transaction(self._db):
+            for key, value in ((_STORE, url), (_STORE_OWNER, owner)):
+                self._db.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", [key, value])
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """One transaction: what is read inside stays true until what was decided by it is kept."""
+        with transaction(self._db):
+            yield
+
+    def snapshot(self, path: Path) -> None:
+        """Copy one moment of the registry into a new file."""
+        snapshot(self._db, path)
+
+    def check(self) -> list[Finding]:
+        """Every invariant of the database itself, for `hub doctor`."""
+        return check_database(self._db)
+
     def resolve(self, reference: AdapterRef, *, at: str | None = None) -> Version:
         """The version that a reference means now, or meant at a time (`hub.clock`'s spelling).
+
+        What an alias named then may have been deleted since; its `deleted_at` tells.
 
         Raises:
             UnknownReference: saying what exists and what to run.
@@ -76,6 +127,8 @@ class Registry:
         )
         if number is None:
             raise self.versions.unknown(reference)
+        if at is not None:
+            return self.versions.ever(reference.name, number)
         return self.versions.get(reference.name, number)
 
     def before_rollback(self, name: str, alias: str = PRODUCTION) -> Version:
@@ -83,20 +136,40 @@ class Registry:
         self.versions.of(name)
         return self.versions.get(name, self.aliases.before_rollback(name, alias))
 
-    def summaries(self) -> list[AdapterSummary]:
-        """Every adapter with its aliases, in two queries however many there are."""
+    def summary(self, name: str) -> AdapterSummary:
+        """Raises UnknownReference when it has no versions."""
+        found = self.summaries(only=name)
+        if not found:
+            raise self.versions.unknown(AdapterRef(name))
+        return found[0]
+
+    def summaries(
+        self, *, after: str = "", limit: int = -1, only: str | None = None
+    ) -> list[AdapterSummary]:
+        """Every adapter that has versions, in two queries however many there are.
+
+        By name; of a long list, the next `limit` after a name, or the `only` one.
+        """
+        where, value = ("name > ?", after) if only is None else ("name = ?", only)
+        rows = list(
+            self._db.query(
+                "SELECT adapters.name, bases.name AS base, COUNT(versions.id) AS versions,"
+                " MAX(number) AS newest, MAX(published_at) AS updated_at"
+                f" FROM (SELECT * FROM adapters WHERE {where} AND EXISTS (SELECT 1 FROM versions"
+                " WHERE adapter_id = adapters.id AND deleted_at IS NULL) ORDER BY name LIMIT ?)"
+                " AS adapters JOIN bases ON bases.id = base_id"
+                " JOIN versions ON versions.adapter_id = adapters.id AND deleted_at IS NULL"
+                " GROUP BY adapters.id ORDER BY adapters.name",
+                [value, limit],
+            )
+        )
         aliases: dict[str, dict[str, int]] = {}
         for row in self._db.query(
             "SELECT name, alias, number FROM aliases"
             " JOIN adapters ON adapters.id = aliases.adapter_id"
-            " JOIN versions ON versions.id = version_id ORDER BY name, alias"
+            " JOIN versions ON versions.id = version_id"
+            " WHERE name BETWEEN ? AND ? ORDER BY name, alias",
+            [rows[0]["name"], rows[-1]["name"]] if rows else ["", ""],
         ):
             aliases.setdefault(row["name"], {})[row["alias"]] = row["number"]
-        rows = self._db.query(
-            "SELECT adapters.name, bases.name AS base, COUNT(versions.id) AS versions,"
-            " MAX(number) AS newest, MAX(COALESCE(published_at, created_at)) AS updated_at"
-            " FROM adapters JOIN bases ON bases.id = base_id"
-            " LEFT JOIN versions ON versions.adapter_id = adapters.id AND deleted_at IS NULL"
-            " GROUP BY adapters.id ORDER BY adapters.name"
-        )
         return [AdapterSummary(aliases=aliases.get(row["name"], {}), **row) for row in rows]

@@ -1,47 +1,74 @@
-"""Files by content: blobs named by their sha256, and materialised folders made from them.
+"""A hub's files: its blobs, and materialised folders made from them.
 
-A blob is written beside its place, synced, and renamed into it, so it is whole or absent. A
-version's folder is built in scratch space and renamed the same way; it can be made again from blobs
-at any time, so only the registry's row decides whether a version exists. Both are read-only: the
-folders outlive every engine that loaded them, because vLLM reads them again after its own eviction.
+A version's folder is built in scratch space and renamed into place; it can be made again from blobs
+at any time, so only the registry's row decides whether a version exists. Folders are read-only and
+outlive every engine that loaded them, because vLLM reads them again after its own eviction. They
+lie in the hub's home wherever the blobs are: hard links to them where both share a file system,
+else copies.
+
+A blob that no version names yet must survive until its version is committed: `adding` and
+`sweeping` are one lock file, which the OS frees whenever a process dies.
 """
 
-import os
+import fcntl
 import secrets
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from hub.blobs import Blobs, sync
 from hub.errors import IntegrityError
+from hub.filenames import require_free, require_plain_name
 from hub.home import Home
-from hub.manifest import FileEntry, sha256_of_file
+from hub.manifest import sha256_of_file
 from hub.records import Version
+
+if TYPE_CHECKING:
+    from hub.registry import Registry
 
 CARD = "README.md"
 
 
 class Store:
-    def __init__(self, home: Home) -> None:
+    """`url` is where the blobs are: '' for the home's own folder, else as `hub.blobs` reads it."""
+
+    def __init__(self, home: Home, url: str = "") -> None:
         self._home = home
+        self._url = url
 
-    def put(self, path: Path, entry: FileEntry) -> None:
-        """Store the file that `entry` describes; known content is not copied.
+    @classmethod
+    def of(cls, registry: "Registry") -> "Store":
+        """The store of an open registry, which knows where its blobs are."""
+        return cls(registry.home, registry.store_url)
 
-        Raises:
-            IntegrityError: when the file has changed since it was described.
+    @cached_property
+    def blobs(self) -> Blobs:
+        scratch = next(iter(self.scratch_elsewhere), self._home.scratch)
+        return Blobs(self._url or str(self._home.blobs), scratch)
+
+    @property
+    def scratch_elsewhere(self) -> tuple[Path, ...]:
+        """Where blobs are half-written beside the home's own scratch space: in a folder that may be
+        on another disk, where no rename from the home reaches."""
+        return (Path(self._url) / ".scratch",) if self._url and "://" not in self._url else ()
+
+    @contextmanager
+    def adding(self) -> Iterator[None]:
+        """Held from the first blob put until the version that names it is committed.
+
+        Any number of processes may add at once; a gc waits for them, and they for a gc.
         """
-        blob = self._blob(entry.sha256)
-        if blob.exists():
-            return
-        blob.parent.mkdir(parents=True, exist_ok=True)
-        scratch = self._scratch()
-        shutil.copyfile(path, scratch)
-        if sha256_of_file(scratch) != entry.sha256:
-            scratch.unlink()
-            raise IntegrityError("the file changed while it was read", where=str(path))
-        scratch.chmod(0o444)
-        _sync(scratch)
-        scratch.replace(blob)
-        _sync(blob.parent)
+        with self._locked(fcntl.LOCK_SH):
+            yield
+
+    @contextmanager
+    def sweeping(self) -> Iterator[None]:
+        """Held while gc decides and deletes: alone, with nobody adding."""
+        with self._locked(fcntl.LOCK_EX):
+            yield
 
     def folder(self, version: Version) -> Path:
         """Where a version is materialised, whether it is yet or not."""
@@ -56,29 +83,28 @@ class Store:
         folder = self.folder(version)
         if folder.is_dir():
             return folder
-        scratch = self._scratch()
+        self._home.scratch.mkdir(parents=True, exist_ok=True)
+        scratch = self._home.scratch / secrets.token_hex(8)
         scratch.mkdir()
-        for entry in version.manifest.files:
-            target = scratch / entry.path
-            blob = self._verified_blob(entry, version)
-            try:
-                target.hardlink_to(blob)
-            except OSError:  # a file system without hard links
-                shutil.copyfile(blob, target)
-        (scratch / CARD).write_text(card, encoding="utf-8")
-        for path in scratch.iterdir():
-            path.chmod(0o444)
-            _sync(path)
-        folder.parent.mkdir(parents=True, exist_ok=True)
         try:
-            scratch.rename(folder)
-        except OSError:
-            # Another process was first; what it made is the same.
-            if not folder.is_dir():
-                raise
-            shutil.rmtree(scratch)
+            for entry in version.manifest.files:
+                require_plain_name(entry.path, f"the manifest of {version}")
+                self.blobs.fetch(entry, scratch / entry.path)
+            (scratch / CARD).write_text(card, encoding="utf-8")
+            for path in scratch.iterdir():
+                path.chmod(0o444)
+                sync(path)
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                scratch.rename(folder)
+            except OSError:
+                # Another process was first; what it made is the same.
+                if not folder.is_dir():
+                    raise
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
         folder.chmod(0o555)
-        _sync(folder.parent)
+        sync(folder.parent)
         return folder
 
     def verify(self, version: Version) -> None:
@@ -97,33 +123,58 @@ class Store:
                     f"the file is not what was published as {version}", where=str(path), hint=_MEND
                 )
 
-    def _verified_blob(self, entry: FileEntry, version: Version) -> Path:
-        blob = self._blob(entry.sha256)
-        if not blob.is_file():
-            raise IntegrityError(
-                f"the stored file of {version} ({entry.path}) is missing", where=str(blob)
-            )
-        if sha256_of_file(blob) != entry.sha256:
-            raise IntegrityError(
-                f"the stored file of {version} ({entry.path}) is damaged", where=str(blob)
-            )
-        return blob
+    def copy_out(self, version: Version, source: Path, folder: Path) -> None:
+        """Copy a materialised folder to `folder`, which is not there yet or is empty.
 
-    def _blob(self, digest: str) -> Path:
-        return self._home.blobs / digest[:2] / digest
+        Raises:
+            Conflict: when something is there.
+            IntegrityError: when a copied file is not what was published; nothing is left then.
+        """
+        require_free(folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        scratch = folder.parent / f".{folder.name}.{secrets.token_hex(4)}"
+        try:
+            scratch.mkdir()
+            for path in source.iterdir():
+                shutil.copyfile(path, scratch / path.name)
+            for entry in version.manifest.files:
+                if sha256_of_file(scratch / entry.path) != entry.sha256:
+                    raise IntegrityError(
+                        f"the file is not what was published as {version}",
+                        where=str(source / entry.path),
+                        hint=_MEND,
+                    )
+            for path in scratch.iterdir():
+                sync(path)
+            scratch.rename(folder)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
 
-    def _scratch(self) -> Path:
-        self._home.scratch.mkdir(parents=True, exist_ok=True)
-        return self._home.scratch / secrets.token_hex(8)
+    def mend(self, version: Version, source: Path) -> None:
+        """Put back what is missing or damaged of a version, from a folder with the same files."""
+        with self.adding():
+            for entry in version.manifest.files:
+                self.blobs.put(source / entry.path, entry, mend=True)
+        folder = self.folder(version)
+        if not folder.is_dir():
+            return
+        try:
+            self.verify(version)
+        except IntegrityError:
+            # It is made again from the blobs. Renamed first: a folder is whole or absent.
+            self._home.scratch.mkdir(parents=True, exist_ok=True)
+            gone = self._home.scratch / secrets.token_hex(8)
+            folder.chmod(0o755)
+            folder.rename(gone)
+            shutil.rmtree(gone)
+
+    @contextmanager
+    def _locked(self, kind: int) -> Iterator[None]:
+        self._home.data.mkdir(parents=True, exist_ok=True)
+        # Its own open file each time, so that threads of one process exclude each other too.
+        with (self._home.data / "store.lock").open("ab") as lock:
+            fcntl.flock(lock, kind)
+            yield
 
 
-_MEND = "Restore it from a backup; nothing damaged is ever served."
-
-
-def _sync(path: Path) -> None:
-    """Make a file's bytes, or a folder's entries, survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+_MEND = "Publish the same files again, or restore a backup; nothing damaged is ever served."

@@ -6,24 +6,27 @@ from typing import Any
 
 from hub.aliases import alias_numbers, write_move
 from hub.clock import now
-from hub.database import one, transaction, whoami
+from hub.database import one, transaction
 from hub.errors import AdapterRejected, InvalidName, InvalidReference, UnknownBase, UnknownReference
 from hub.manifest import Manifest, canonical_json
 from hub.names import PRODUCTION, AdapterRef, Digest, Number, parse_name
-from hub.records import Base, Version
+from hub.records import Base, Kin, Version
 from hub.sqlite import Database
+from hub.who import whoami
 
-_VERSION = """
+_EVER = """
     SELECT versions.*, adapters.name AS adapter, bases.name AS base, bases.digest AS base_digest
     FROM versions
     JOIN adapters ON adapters.id = versions.adapter_id
     JOIN bases ON bases.id = adapters.base_id
-    WHERE versions.deleted_at IS NULL
 """
+_VERSION = f"{_EVER} WHERE versions.deleted_at IS NULL"
 
 
 # How many names a refusal lists.
 _LISTED = 20
+# Above every number that the grammar has.
+_NO_NUMBER = 10**9
 
 
 class Versions:
@@ -43,8 +46,9 @@ class Versions:
     ) -> tuple[Version, bool]:
         """Record a version whose files are already in the store; tells whether it is new.
 
-        The same content published again is the version that it already was. The first version
-        of an adapter becomes `production`; later ones don't move it.
+        The same content published again is the version that it already was, unless that was
+        deleted: then it gets a number of its own. The first version of an adapter (also the first
+        after all were removed) becomes `production`; later ones don't move it.
 
         Raises:
             UnknownBase: when the manifest's base is not in this registry.
@@ -55,9 +59,12 @@ class Versions:
         with transaction(self._db):
             base = one(
                 self._db,
-                "SELECT id, name FROM bases WHERE name = ? AND digest = ?",
-                manifest.base.name,
+                # By content: what comes from another hub may know the base by another name.
+                "SELECT id, name FROM bases WHERE digest = ? ORDER BY"
+                " id = (SELECT base_id FROM adapters WHERE name = ?) DESC, name = ? DESC, id",
                 manifest.base.digest(),
+                name,
+                manifest.base.name,
             )
             if base is None:
                 raise UnknownBase(f"the base '{manifest.base.name}' is not in this registry")
@@ -120,7 +127,12 @@ class Versions:
                 "INSERT INTO version_parents VALUES (?, ?, 'continued', NULL)",
                 [version_id, parent.id],
             )
-        if number == 1:
+        if not one(
+            self._db,
+            "SELECT 1 FROM aliases WHERE adapter_id = ? AND alias = ?",
+            adapter_id,
+            PRODUCTION,
+        ):
             write_move(
                 self._db,
                 adapter_id,
@@ -128,7 +140,7 @@ class Versions:
                 from_id=None,
                 to_id=version_id,
                 action="publish",
-                why="first version",
+                why="first version" if number == 1 else "first version since all were removed",
             )
 
     def require_base(self, name: str, base: Base) -> None:
@@ -177,13 +189,47 @@ class Versions:
             raise self.unknown(AdapterRef(name, Number(number)))
         return _version(row)
 
-    def of(self, name: str) -> list[Version]:
-        """All versions of an adapter, newest first; raises UnknownReference for an unknown one."""
-        rows = self._db.query(f"{_VERSION} AND adapters.name = ? ORDER BY number DESC", [name])
+    def ever(self, name: str, number: int) -> Version:
+        """As `get`, also when it has been deleted: for what tells of the past."""
+        row = one(self._db, f"{_EVER} WHERE adapters.name = ? AND number = ?", name, number)
+        if row is None:
+            raise self.unknown(AdapterRef(name, Number(number)))
+        return _version(row)
+
+    def parents(self, version: Version) -> list[Kin]:
+        """What a version was continued or composed from, deleted ones too, in order of age."""
+        return self._kin("parent_id = versions.id WHERE version_id = ?", version)
+
+    def children(self, version: Version) -> list[Kin]:
+        """What was continued or composed from a version, deleted ones too, in order of age."""
+        return self._kin("version_id = versions.id WHERE parent_id = ?", version)
+
+    def _kin(self, joined: str, version: Version) -> list[Kin]:
+        rows = self._db.query(
+            f"{_EVER.replace('versions.*,', 'versions.*, relation, weight,')}"
+            f" JOIN version_parents ON {joined} ORDER BY versions.id",
+            [version.id],
+        )
+        return [Kin(_version(row), row["relation"], row["weight"]) for row in rows]
+
+    def of(self, name: str, *, below: int | None = None, limit: int = -1) -> list[Version]:
+        """All versions of an adapter, newest first; raises UnknownReference for an unknown one.
+
+        Of a long list, the next `limit` with numbers below one.
+        """
+        rows = self._db.query(
+            f"{_VERSION} AND adapters.name = ? AND number < ? ORDER BY number DESC LIMIT ?",
+            [name, _NO_NUMBER if below is None else below, limit],
+        )
         found = [_version(row) for row in rows]
-        if not found:
+        if not found and below is None:
             raise self.unknown(AdapterRef(name))
         return found
+
+    def require_adapter(self, name: str) -> None:
+        """Raises UnknownReference unless there is, or was, such an adapter."""
+        if one(self._db, "SELECT 1 FROM adapters WHERE name = ?", name) is None:
+            raise self.unknown(AdapterRef(name))
 
     def find(self, name: str, digest: str) -> Version | None:
         """The version of an adapter that has this whole digest, if there is one."""
@@ -191,6 +237,11 @@ class Versions:
             self._db, f"{_VERSION} AND adapters.name = ? AND versions.digest = ?", name, digest
         )
         return _version(row) if row else None
+
+    def with_digest(self, digest: str) -> list[Version]:
+        """The versions of any adapter that have this whole digest."""
+        rows = self._db.query(f"{_VERSION} AND versions.digest = ? ORDER BY versions.id", [digest])
+        return [_version(row) for row in rows]
 
     def all(self, base: Base | None = None) -> list[Version]:
         """Every version in the hub (of one base), by adapter name and number."""
@@ -214,7 +265,14 @@ class Versions:
         return _version(rows[0])
 
     def unknown(self, reference: AdapterRef) -> UnknownReference:
-        known = [row["name"] for row in self._db.query("SELECT name FROM adapters ORDER BY name")]
+        """The error for a reference that names nothing living: what exists, and what to run."""
+        known = [
+            row["name"]
+            for row in self._db.query(
+                "SELECT name FROM adapters WHERE EXISTS (SELECT 1 FROM versions"
+                " WHERE adapter_id = adapters.id AND deleted_at IS NULL) ORDER BY name"
+            )
+        ]
         if reference.name in known:
             numbers = [
                 str(row["number"])
@@ -225,7 +283,7 @@ class Versions:
             ]
             aliases = list(alias_numbers(self._db, reference.name))
             exists = ", ".join(f"{reference.name}@{part}" for part in (*aliases, *numbers))
-            hint = f"There are: {exists}." if exists else "It has no versions."
+            hint = f"There are: {exists}."
         elif known:
             near = get_close_matches(reference.name, known, n=5)
             listed = [*near, *(name for name in known if name not in near)][:_LISTED]
@@ -233,8 +291,22 @@ class Versions:
             hint = f"There are: {', '.join(listed)}{more}. Run `hub ls`."
         else:
             hint = f"Nothing is published yet. Run `hub train {reference.name} --data FILE`."
+        if deleted_at := self._deleted_at(reference):
+            return UnknownReference(f"{reference} was deleted at {deleted_at}", hint=hint)
         what = "version" if reference.name in known else "adapter"
         return UnknownReference(f"there is no {what} '{reference}'", hint=hint)
+
+    def _deleted_at(self, reference: AdapterRef) -> str | None:
+        if not isinstance(reference.selector, Number):
+            return None
+        row = one(
+            self._db,
+            "SELECT deleted_at FROM versions JOIN adapters ON adapters.id = adapter_id"
+            " WHERE name = ? AND number = ?",
+            reference.name,
+            reference.selector.value,
+        )
+        return str(row["deleted_at"]) if row else None
 
 
 def _version(row: dict[str, Any]) -> Version:
@@ -251,4 +323,7 @@ def _version(row: dict[str, Any]) -> Version:
         lineage=json.loads(row["lineage"]),
         published_by=row["published_by"],
         published_at=row["published_at"],
+        run_id=row["run_id"],
+        dataset_id=row["dataset_id"],
+        deleted_at=row["deleted_at"],
     )

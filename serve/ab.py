@@ -162,11 +162,10 @@ class Comparisons:
         """One answer, its words put into the queue; failures end the side and are logged."""
         request = {"model": side.requested, **body}
         draft = Draft("chat", side.requested, side.arm, orjson.dumps(request).decode())
+        streamed = {**request, "stream": True, "stream_options": {"include_usage": True}}
         try:
             async with self._dispatcher.send(
-                side.arm,
-                PATHS["chat"],
-                {**request, "stream": True, "stream_options": {"include_usage": True}},
+                side.arm, PATHS["chat"], orjson.dumps(streamed)
             ) as reply:
                 if not reply.is_stream:
                     draft.transcript.add_body(reply.head)

@@ -1,6 +1,7 @@
 """The FastAPI app, made from its parts. Nothing is opened, started or stopped here."""
 
 from dataclasses import dataclass
+from importlib import metadata
 
 from fastapi import FastAPI
 from starlette.types import ASGIApp
@@ -10,21 +11,29 @@ from serve import failures
 from serve.ab import Comparisons
 from serve.admission import Admission
 from serve.answers import OrjsonResponse
+from serve.arrivals import Arrivals
 from serve.catalog import Catalog
 from serve.dispatch import Dispatcher
 from serve.doors import Doors
 from serve.engines.base import Engine
 from serve.forward import Forwarder
+from serve.hubs import Hubs
 from serve.journal import Journal
+from serve.metrics import Metrics
 from serve.page import mount_console
 from serve.residency import Residency
 from serve.resolver import Resolver
-from serve.routes.adapters import adapter_routes
 from serve.routes.comparisons import comparison_routes
 from serve.routes.feedback import feedback_routes
 from serve.routes.health import health_routes
+from serve.routes.metrics import metrics_routes
 from serve.routes.openai import openai_routes
+from serve.routes.registry import registry_routes
+from serve.routes.residency import residency_routes
 from serve.settings import Settings
+from serve.signed import SignedOnly
+from serve.turns import Turns
+from serve.uploads import Uploads
 
 
 @dataclass(frozen=True)
@@ -36,6 +45,8 @@ class Parts:
     residency: Residency
     journal: Journal
     admission: Admission
+    hubs: Hubs
+    uploads: Uploads
 
 
 def make_app(parts: Parts, settings: Settings) -> ASGIApp:
@@ -43,22 +54,42 @@ def make_app(parts: Parts, settings: Settings) -> ASGIApp:
 
     The registry belongs to the calling thread: make the app where the event loop runs.
     """
-    resolver = Resolver(parts.registry, settings.base)
-    dispatcher = Dispatcher(parts.engine, parts.residency, timeout_s=settings.request_timeout_s)
-    forwarder = Forwarder(resolver, dispatcher, parts.journal, parts.admission)
+    signed = SignedOnly(parts.registry, settings.signed_by)
+    resolver = Resolver(parts.registry, settings.base, signed)
+    catalog = Catalog(parts.registry, settings.base, signed)
+    metrics = Metrics()
+    turns = Turns(running=settings.max_running, waiting=settings.max_waiting)
+    metrics.watch(parts.engine, parts.residency, turns, parts.journal)
+    dispatcher = Dispatcher(
+        parts.engine, parts.residency, turns, metrics, timeout_s=settings.request_timeout_s
+    )
+    forwarder = Forwarder(resolver, dispatcher, parts.journal, parts.admission, metrics)
     comparisons = Comparisons(resolver, dispatcher, parts.journal, parts.admission)
+    app = bare_app()
+    # The busiest first: routes are tried in order.
+    app.include_router(openai_routes(forwarder, catalog, resolver))
+    app.include_router(health_routes(parts.engine, parts.admission))
+    app.include_router(metrics_routes(metrics))
+    app.include_router(residency_routes(settings.base, parts.residency))
+    app.include_router(registry_routes(parts.hubs, parts.uploads, settings.base))
+    app.include_router(feedback_routes(parts.journal))
+    app.include_router(comparison_routes(comparisons))
+    mount_console(app)
+    doors = Doors(
+        app, max_body_bytes=settings.max_body_bytes, max_blob_bytes=settings.max_blob_bytes
+    )
+    return Arrivals(doors)
+
+
+def bare_app() -> FastAPI:
+    """What every server of ours begins with: its errors in one shape, and /openapi.json."""
     app = FastAPI(
         title="Loom",
+        version=metadata.version("lora-loom"),
         # The pages at /docs load their scripts from elsewhere; /openapi.json is all ours.
         docs_url=None,
         redoc_url=None,
         default_response_class=OrjsonResponse,
     )
     failures.install(app)
-    app.include_router(health_routes(parts.engine, parts.admission))
-    app.include_router(openai_routes(forwarder, Catalog(parts.registry, settings.base), resolver))
-    app.include_router(adapter_routes(parts.registry, settings.base, parts.residency))
-    app.include_router(feedback_routes(parts.journal))
-    app.include_router(comparison_routes(comparisons))
-    mount_console(app)
-    return Doors(app, max_body_bytes=settings.max_body_bytes)
+    return app

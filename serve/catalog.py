@@ -6,20 +6,25 @@ from typing import Any
 from hub.records import Base, Version
 from hub.registry import Registry
 from serve.resolver import Arm
+from serve.signed import SignedOnly
 
 OWNER = "loom"
 
 
 class Catalog:
-    """The base, every adapter of it under its name (its production), and every version."""
+    """The base, every adapter of it under its name (its production), and every version.
 
-    def __init__(self, registry: Registry, base: Base) -> None:
+    What is not served for want of a signature is not listed.
+    """
+
+    def __init__(self, registry: Registry, base: Base, signed: SignedOnly) -> None:
         self._registry = registry
         self._base = base
+        self._signed = signed
 
     def models(self) -> list[dict[str, Any]]:
         found = [self.entry(self._base.name, Arm(self._base, None))]
-        versions = self._registry.versions.all(self._base)
+        versions = self._signed.among(self._registry.versions.all(self._base))
         by_name = {str(version): version for version in versions}
         for summary in self._registry.summaries():
             number = summary.aliases.get("production")

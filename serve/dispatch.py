@@ -1,10 +1,10 @@
 """One request to the engine, with everything that must hold until its answer begins.
 
-`send` waits for the engine, leases the version, sends, and looks at the beginning of the answer.
-Until that beginning is good nothing has reached the client, so what fails there is tried again: a
-connection that fails, a 502, 503 or 504, an empty body, a 5xx or an error event of an engine that
-turns out dead, an engine that forgot the adapter. After `_MAX_TRIES` the request itself is suspect
-and gets EngineUnavailable: it must not kill engine after engine.
+`send` takes a turn, waits for the engine, leases the version, sends, and looks at the beginning of
+the answer. Until that beginning is good nothing has reached the client, so what fails there is
+tried again: a connection that fails, a 502, 503 or 504, an empty body, a 5xx or an error event of
+an engine that turns out dead, an engine that forgot the adapter. After `_MAX_TRIES` the request
+itself is suspect and gets EngineUnavailable: it must not kill engine after engine.
 
 What comes after the beginning is never tried again: the events end with `[DONE]` or raise
 EngineUnavailable where they break. Empty text is not looked for: a model may well say nothing.
@@ -12,19 +12,22 @@ EngineUnavailable where they break. Empty text is not looked for: a model may we
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import orjson
 
-from hub.errors import EngineUnavailable
+from hub.errors import DeadlineExceeded, EngineUnavailable
 from serve import sse
+from serve.bodies import with_values
 from serve.engines.base import Engine, EngineState
 from serve.engines.client import EngineAnswer
+from serve.metrics import Metrics
 from serve.residency import Lease, Residency
 from serve.resolver import Arm
+from serve.turns import Turns
 
 _log = logging.getLogger(__name__)
 
@@ -73,38 +76,61 @@ class _Attempt:
 
 
 class Dispatcher:
-    def __init__(self, engine: Engine, residency: Residency, *, timeout_s: float) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        residency: Residency,
+        turns: Turns,
+        metrics: Metrics,
+        *,
+        timeout_s: float,
+    ) -> None:
         self._engine = engine
         self._residency = residency
+        self._turns = turns
+        self._metrics = metrics
         self._timeout_s = timeout_s
 
     @asynccontextmanager
-    async def send(self, arm: Arm, path: str, body: dict[str, Any]) -> AsyncIterator[Reply]:
+    async def send(self, arm: Arm, path: str, body: bytes) -> AsyncIterator[Reply]:
         """The answer of an arm to a body, whose `model` becomes the engine's name for the arm.
 
-        Leaving the block gives the lease back, and aborts what the engine still generates.
+        Leaving the block gives turn and lease back, and aborts what the engine still generates.
 
         Raises:
-            EngineUnavailable: when no answer began in time or in `_MAX_TRIES`.
+            Overloaded: when too many wait for their turn.
+            DeadlineExceeded: when no answer began in time, waiting for the turn included.
+            EngineUnavailable: when none began in `_MAX_TRIES`.
             EngineRefused: when the engine will not load the adapter.
             IntegrityError: when the adapter's files are not what was published.
         """
+        began = time.perf_counter()
         try:
             async with asyncio.timeout(self._timeout_s):
-                attempt = await self._begin(arm, path, body)
+                turn = await self._turns.take((arm.adapter,))
+                try:
+                    self._metrics.queue_wait.observe(time.perf_counter() - began)
+                    attempt = await self._begin(arm, path, body)
+                except BaseException:  # also a cancelled request: the next one gets its turn
+                    turn.release()
+                    raise
         except TimeoutError:
-            raise EngineUnavailable(f"no answer began within {self._timeout_s:g} s") from None
+            raise DeadlineExceeded(
+                f"no answer began within {self._timeout_s:g} s",
+                hint="Ask for less at once, or try again when there is less to do.",
+            ) from None
         try:
             yield attempt.reply
         finally:
             attempt.end()
+            turn.release()
 
     async def warm(self, arm: Arm) -> None:
         """Have the arm loaded, so that its first answer shows no sign of it. Raises as `send`."""
         if arm.version is not None:
             (await self._residency.acquire(arm.version)).release()
 
-    async def _begin(self, arm: Arm, path: str, body: dict[str, Any]) -> _Attempt:
+    async def _begin(self, arm: Arm, path: str, body: bytes) -> _Attempt:
         tries = 0
         while True:
             await self._engine.wait_ready()
@@ -115,15 +141,20 @@ class Dispatcher:
                 if tries >= _MAX_TRIES or self._engine.state is EngineState.STOPPED:
                     raise
                 _log.warning("%s: %s; trying again", arm.public, error)
+                self._metrics.retries.inc()
             await self._engine.check()
             await asyncio.sleep(_RETRY_PAUSE_S)
 
-    async def _try(self, arm: Arm, path: str, body: dict[str, Any]) -> _Attempt:
+    async def _try(self, arm: Arm, path: str, body: bytes) -> _Attempt:
+        began = time.perf_counter()
         lease = await self._residency.acquire(arm.version) if arm.version else None
+        if lease is not None:
+            self._metrics.adapter_wait.observe(time.perf_counter() - began)
         answer: EngineAnswer | None = None
         try:
             name = lease.engine_name if lease else self._engine.base_model
-            answer = await self._engine.open(path, orjson.dumps({**body, "model": name}))
+            named = with_values(body, {"model": orjson.dumps(name)})
+            answer = await self._engine.open(path, named)
             return _Attempt(await self._beginning(arm, answer, name), answer, lease)
         except BaseException:  # also a cancelled request: its connection and lease are freed
             if answer is not None:

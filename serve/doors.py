@@ -2,9 +2,12 @@
 
 - The Host header names this machine's loopback: a page on another site that makes its own name
   resolve to 127.0.0.1 (DNS rebinding) is still that other site to the browser, and is refused.
-- A body that changes something is declared as JSON: browsers send other kinds across sites without
-  asking first (CSRF), and JSON only after a preflight, which nothing here answers.
-- A body is no larger than the limit, whether it was announced or comes in chunks.
+- What changes something comes in a shape that browsers don't send across sites without asking first
+  (CSRF): a POST is declared as JSON, PUT and DELETE are asked about in any case, and nothing here
+  answers that question (a preflight). A browser that says by itself that another site is asking
+  (Sec-Fetch-Site) is refused as well.
+- A body is no larger than the limit, whether it was announced or comes in chunks. A file that is
+  put to `/hub/blobs/` has a limit of its own and passes as it comes; all others are read first.
 """
 
 import re
@@ -13,36 +16,49 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from hub.errors import BodyTooLarge
 from serve.failures import refusal
 
 _LOOPBACK_HOST = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?", re.IGNORECASE)
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
+_FILES = "/hub/blobs/"
+_OWN = frozenset({"same-origin", "none"})
 
 
 class Doors:
-    def __init__(self, app: ASGIApp, *, max_body_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, *, max_body_bytes: int, max_blob_bytes: int) -> None:
         self._app = app
         self._limit = max_body_bytes
+        self._blob_limit = max_blob_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        changes = scope["method"] not in _SAFE_METHODS
-        refused = _wrong_host(headers) or (_wrong_type(headers) if changes else None)
-        if refused is None and changes:
-            body = await self._body(headers, receive)
-            if body is None:
-                refused = self._too_large()
-            else:
-                receive = _replay(body, receive)
+        refused = _wrong_host(headers)
+        if refused is None and scope["method"] not in _SAFE_METHODS:
+            refused = _wrong_origin(headers) or _wrong_type(scope, headers)
+            if refused is None:
+                refused, receive = await self._let_in(scope, headers, receive)
         await (refused or self._app)(scope, receive, send)
+
+    async def _let_in(
+        self, scope: Scope, headers: Headers, receive: Receive
+    ) -> tuple[Response | None, Receive]:
+        """A refusal, or what the route reads the body from."""
+        if _is_file(scope, headers):
+            if _announced(headers) > self._blob_limit:
+                return self._too_large(self._blob_limit), receive
+            return None, _bounded(receive, self._blob_limit)
+        body = await self._body(headers, receive)
+        if body is None:
+            return self._too_large(self._limit), receive
+        return None, _replay(body, receive)
 
     async def _body(self, headers: Headers, receive: Receive) -> bytes | None:
         """The whole body, or None when it is over the limit."""
-        announced = headers.get("content-length", "0")
-        if announced.isdigit() and int(announced) > self._limit:
+        if _announced(headers) > self._limit:
             return None
         parts: list[bytes] = []
         size = 0
@@ -58,8 +74,8 @@ class Doors:
             if not message.get("more_body", False):
                 return b"".join(parts)
 
-    def _too_large(self) -> Response:
-        answer = refusal(413, "body_too_large", f"the body is over {self._limit} bytes")
+    def _too_large(self, limit: int) -> Response:
+        answer = refusal(413, "body_too_large", f"the body is over {limit} bytes")
         # The rest of the body is not read, so the connection can't serve another request.
         answer.headers["connection"] = "close"
         return answer
@@ -74,11 +90,53 @@ def _wrong_host(headers: Headers) -> Response | None:
     )
 
 
-def _wrong_type(headers: Headers) -> Response | None:
-    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind == "application/json":
+def _wrong_origin(headers: Headers) -> Response | None:
+    """Only browsers send this header, and pages can't change it; proxies pass it on."""
+    if headers.get("sec-fetch-site", "none") in _OWN:
+        return None
+    return refusal(403, "origin_refused", "a page on another site may not change anything here")
+
+
+def _wrong_type(scope: Scope, headers: Headers) -> Response | None:
+    if _kind(headers) == "application/json" or _is_file(scope, headers):
+        return None
+    if scope["method"] == "DELETE" and not _has_body(headers):
         return None
     return refusal(415, "json_only", "send a JSON body, with content-type: application/json")
+
+
+def _is_file(scope: Scope, headers: Headers) -> bool:
+    path: str = scope["path"]
+    put = scope["method"] == "PUT" and path.startswith(_FILES)
+    return put and _kind(headers) == "application/octet-stream"
+
+
+def _kind(headers: Headers) -> str:
+    return headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def _has_body(headers: Headers) -> bool:
+    return "transfer-encoding" in headers or _announced(headers) > 0
+
+
+def _announced(headers: Headers) -> int:
+    length = headers.get("content-length", "0")
+    return int(length) if length.isdecimal() else 0
+
+
+def _bounded(receive: Receive, limit: int) -> Receive:
+    """The body as it comes; raises BodyTooLarge to its reader once it is over the limit."""
+    size = 0
+
+    async def counted() -> Message:
+        nonlocal size
+        message = await receive()
+        size += len(message.get("body", b""))
+        if size > limit:
+            raise BodyTooLarge(f"the body is over {limit} bytes")
+        return message
+
+    return counted
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

@@ -11,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from hub.errors import EngineUnavailable, HubError
+from hub.errors import BodyTooLarge, EngineUnavailable, HubError, Overloaded
 from serve.answers import OrjsonResponse
 
 _log = logging.getLogger(__name__)
@@ -34,8 +34,15 @@ def _hub_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HubError)
     if error.status >= 500:
         _log.error("%s %s: %s", request.method, request.url.path, error)
-    retry = {"retry-after": _RETRY_AFTER_S} if isinstance(error, EngineUnavailable) else None
-    return OrjsonResponse(error.to_openai(), error.status, headers=retry)
+    headers = {}
+    if isinstance(error, EngineUnavailable):
+        headers["retry-after"] = _RETRY_AFTER_S
+    if isinstance(error, Overloaded):
+        headers["retry-after"] = str(error.retry_after_s)
+    if isinstance(error, BodyTooLarge):
+        # The rest of the body is not read, so the connection can't serve another request.
+        headers["connection"] = "close"
+    return OrjsonResponse(error.to_openai(), error.status, headers=headers)
 
 
 def _invalid_body(request: Request, error: Exception) -> Response:

@@ -2,7 +2,8 @@
 
 The body is not validated beyond being a JSON object with a text in `model`: vLLM does that, and
 knows more fields than any copy of its schema would. In the answer, `model` becomes the exact public
-version; every other byte stays. The interaction is committed before the client sees the end of its
+version; every other byte stays. (A stream is asked for its usage in any case, for the log: see
+`serve.usage`.) The interaction is committed before the client sees the end of its
 answer (the last byte of a body, the `[DONE]` of a stream), and never before its first token.
 
 A stream that breaks after its first byte ends with one event, and nothing after it:
@@ -10,24 +11,36 @@ A stream that breaks after its first byte ends with one event, and nothing after
     data: {"error": {"message": …, "type": "engine_interrupted", "code": "engine_interrupted",
                      "param": null, "retryable": true}}
 
-Absent on purpose: counting the tokens of a stream whose client did not ask for usage.
+A request that is refused because too many wait is counted but not logged as an interaction: a flood
+would fill the log with what nobody answered.
 """
 
 import asyncio
 import re
+from collections.abc import MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
-from hub.errors import EngineUnavailable, HubError, UsageError
+from hub.errors import EngineUnavailable, HubError, Overloaded, UsageError
+from hub.feedback.interactions import Interaction
 from serve import sse
 from serve.admission import Admission
+from serve.bodies import with_values
 from serve.dispatch import Dispatcher, Reply
 from serve.draft import Draft
 from serve.journal import Journal
+from serve.metrics import CLIENT_GONE, Metrics
 from serve.resolver import Arm, Resolver
 from serve.running import Answering, Running
+from serve.usage import UsageHidden, asking_for_usage
+
+Notes = MutableMapping[str, Any]
+
+# Inside a JSON text every quote is escaped, so this can only be a real key and its value. One
+# pattern for all names: one for each would be compiled anew where there are hundreds.
+_MODEL = re.compile(rb'("model"\s*:\s*)("(?:[^"\\]|\\.)*")')
 
 PATHS = {"chat": "/v1/chat/completions", "completions": "/v1/completions"}
 
@@ -39,22 +52,28 @@ class Forwarder:
         dispatcher: Dispatcher,
         journal: Journal,
         admission: Admission,
+        metrics: Metrics,
     ) -> None:
         self._resolver = resolver
         self._dispatcher = dispatcher
         self._journal = journal
         self._admission = admission
+        self._metrics = metrics
 
-    def answer(self, endpoint: str, raw: bytes) -> Running:
-        """The response to a body sent to `endpoint`, a key of PATHS.
+    def answer(self, endpoint: str, raw: bytes, notes: Notes) -> Running:
+        """The response to a body sent to `endpoint`, a key of PATHS; `notes` are for the log line.
 
         Raises:
             UsageError: when the body is not an object that names a model.
             UnknownReference: when the model is not one of ours. And all that `Dispatcher.send` does
                 when the response runs.
         """
-        body = read_body(raw)
-        arm = self._resolver.resolve(body["model"])
+        try:
+            body = read_body(raw)
+            arm = self._resolver.resolve(body["model"])
+        except HubError as error:
+            self._metrics.refused(endpoint, error.status)
+            raise
         user = body.get("user")
         draft = Draft(
             endpoint,
@@ -63,11 +82,20 @@ class Forwarder:
             raw.decode(),
             user if isinstance(user, str) else None,
         )
-        exchange = _Exchange(arm, body, PATHS[endpoint], draft, self._journal)
+        added = asking_for_usage(body)
+        exchange = _Exchange(
+            arm,
+            with_values(raw, added) if added else raw,
+            UsageHidden() if added else None,
+            draft,
+            self._journal,
+            self._metrics,
+            notes,
+        )
 
         async def run(answering: Answering) -> None:
             with self._admission.enter():
-                await exchange.run(self._dispatcher, answering)
+                await exchange.run(self._dispatcher, PATHS[endpoint], answering)
 
         return Running(run)
 
@@ -88,48 +116,72 @@ def read_body(raw: bytes) -> dict[str, Any]:
 
 @dataclass
 class _Exchange:
-    """One request on its way through."""
+    """One request on its way through; with `hidden` its usage is for the log only."""
 
     arm: Arm
-    body: dict[str, Any]
-    path: str
+    body: bytes
+    hidden: UsageHidden | None
     draft: Draft
     journal: Journal
+    metrics: Metrics
+    notes: Notes
     recorded: bool = False
 
-    async def run(self, dispatcher: Dispatcher, answering: Answering) -> None:
+    async def run(self, dispatcher: Dispatcher, path: str, answering: Answering) -> None:
         try:
-            async with dispatcher.send(self.arm, self.path, self.body) as reply:
+            async with dispatcher.send(self.arm, path, self.body) as reply:
                 names = _Names(reply.engine_name, self.arm.public)
                 if reply.is_stream:
                     await self._stream(reply, names, answering)
                 else:
                     await self._whole(reply, names, answering)
+        except Overloaded as error:
+            self._finish("failed", error.status, str(error))
+            raise
         except HubError as error:
-            await self._record("failed", str(error))
+            await self._record("failed", error.status, str(error))
             raise
         except asyncio.CancelledError:
             if not self.recorded:
                 # No await here: the task is being cancelled. The journal has its own thread.
-                self.journal.submit(self.draft.finish("incomplete", "the client went away"))
+                gone = self._finish("incomplete", CLIENT_GONE, "the client went away")
+                self.journal.submit(gone)
             raise
 
-    async def _record(self, status: str, error: str | None = None) -> None:
-        """Commit the interaction, once; a failure to is the journal's to report."""
+    def _record(
+        self, status: str, http_status: int, error: str | None = None
+    ) -> "asyncio.Future[bool]":
+        """Begin to commit the interaction, once; a failure to is the journal's to report."""
         self.recorded = True
-        await self.journal.record(self.draft.finish(status, error))
+        return self.journal.recording(self._finish(status, http_status, error))
+
+    def _finish(self, status: str, http_status: int, error: str | None) -> Interaction:
+        interaction = self.draft.finish(status, error)
+        self.metrics.ended(self.arm.adapter, http_status, interaction)
+        self.notes.update(
+            adapter=interaction.adapter,
+            interaction=interaction.id,
+            outcome=status,
+            ttft_ms=interaction.ttft_ms,
+            prompt_tokens=interaction.prompt_tokens,
+            completion_tokens=interaction.completion_tokens,
+        )
+        return interaction
 
     async def _whole(self, reply: Reply, names: "_Names", answering: Answering) -> None:
         self.draft.transcript.add_body(reply.head)
         if reply.status == 200:
+            written = self._record("complete", reply.status)
             body = names.in_answer(reply.head)
-            await self._record("complete")
         else:
+            reason = names.hide(self._words(reply.status))
+            written = self._record("failed", reply.status, reason)
             body = names.anywhere(reply.head)
-            await self._record("failed", names.hide(self._words(reply.status)))
+        # The headers leave while the journal writes.
         await answering.start(
             reply.status, {**self._headers(reply), "content-length": str(len(body))}
         )
+        await written
         await answering.end(body)
 
     async def _stream(self, reply: Reply, names: "_Names", answering: Answering) -> None:
@@ -139,17 +191,23 @@ class _Exchange:
             async for event in reply.events():
                 if sse.is_done(event):
                     break
-                await answering.write(names.in_answer(event))
-                self.draft.transcript.add_data(sse.data_of(event))
+                data = sse.data_of(event)
+                shown = self.hidden.seen(event, data) if self.hidden else event
+                if shown:
+                    await answering.write(names.in_answer(shown))
+                self.draft.transcript.add_data(data)
         except EngineUnavailable as error:
-            await self._record("incomplete", error.message)
-            await answering.end(sse.write(_interrupted(error.message)))
+            await self._record("incomplete", reply.status, error.message)
+            await answering.end(self._held(names) + sse.write(_interrupted(error.message)))
             return
         if self.draft.transcript.error:
-            await self._record("failed", names.hide(self._words(200)))
+            await self._record("failed", reply.status, names.hide(self._words(reply.status)))
         else:
-            await self._record("complete")
-        await answering.end(sse.DONE)
+            await self._record("complete", reply.status)
+        await answering.end(self._held(names) + sse.DONE)
+
+    def _held(self, names: "_Names") -> bytes:
+        return names.in_answer(self.hidden.rest()) if self.hidden else b""
 
     def _words(self, status: int) -> str:
         return f"HTTP {status}: {self.draft.transcript.reason}"
@@ -169,16 +227,18 @@ class _Names:
     def __init__(self, engine_name: str, public: str) -> None:
         self._engine_name = engine_name
         self._public = public
+        self._old = orjson.dumps(engine_name)
         self._new = orjson.dumps(public)
-        # Inside a JSON text every quote is escaped, so this can only be a real key and its value.
-        self._field = re.compile(rb'("model"\s*:\s*)' + re.escape(orjson.dumps(engine_name)))
 
     def in_answer(self, data: bytes) -> bytes:
         if self._engine_name == self._public:
             return data
         if b'"error"' in data[:24]:
             return self.anywhere(data)
-        return self._field.sub(lambda match: match[1] + self._new, data)
+        return _MODEL.sub(self._renamed, data)
+
+    def _renamed(self, field: "re.Match[bytes]") -> bytes:
+        return field[1] + (self._new if field[2] == self._old else field[2])
 
     def anywhere(self, data: bytes) -> bytes:
         """For error messages, which name the model in running text."""

@@ -11,6 +11,7 @@ the write: their errors go to whoever asked.
 """
 
 import asyncio
+import contextlib
 import logging
 import queue
 import sqlite3
@@ -27,17 +28,18 @@ _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 _Work = Callable[[InteractionLog], None]
+# A waiter in an event loop is told by that loop's own thread, one by `submit` by the journal's.
+_Entry = tuple[Interaction, "asyncio.Future[bool] | Future[bool]"]
 
 
 class Journal:
     """Make one with `open`, in a thread that may wait for the disk; close it likewise."""
 
     def __init__(self, home: Home) -> None:
+        self.written = 0
         self.failures = 0
         self._home = home
-        self._queue: queue.SimpleQueue[tuple[Interaction, Future[bool]] | _Work | None] = (
-            queue.SimpleQueue()
-        )
+        self._queue: queue.SimpleQueue[_Entry | _Work | None] = queue.SimpleQueue()
         self._opened: Future[None] = Future()
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
 
@@ -60,9 +62,23 @@ class Journal:
         self._queue.put((interaction, written))
         return written
 
+    def recording(self, interaction: Interaction) -> "asyncio.Future[bool]":
+        """Begin to write an interaction; wait for what this returns before its answer ends.
+
+        True once it is committed, False when it could not be.
+        """
+        written: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._queue.put((interaction, written))
+        return written
+
     async def record(self, interaction: Interaction) -> bool:
         """Returns once the interaction is committed: True, or False when it could not be."""
-        return await asyncio.wrap_future(self.submit(interaction))
+        return await self.recording(interaction)
+
+    @property
+    def backlog(self) -> int:
+        """How many wait, those that are being written not counted."""
+        return self._queue.qsize()
 
     async def ask(self, question: Callable[[InteractionLog], T]) -> T:
         """Run something on the log in the journal's thread, after all that was recorded before.
@@ -100,7 +116,7 @@ class Journal:
 
     def _turn(self, log: InteractionLog) -> bool:
         """One group: everything that waits now. Tells whether to go on."""
-        group: list[tuple[Interaction, Future[bool]]] = []
+        group: list[_Entry] = []
         item = self._queue.get()
         while True:
             if isinstance(item, tuple):
@@ -117,7 +133,7 @@ class Journal:
                 self._commit(log, group)
                 return True
 
-    def _commit(self, log: InteractionLog, group: list[tuple[Interaction, "Future[bool]"]]) -> None:
+    def _commit(self, log: InteractionLog, group: list[_Entry]) -> None:
         if not group:
             return
         error = _write(log, [interaction for interaction, _ in group])
@@ -128,16 +144,29 @@ class Journal:
         for entry in group:
             self._tell([entry], _write(log, [entry[0]]))
 
-    def _tell(
-        self, group: list[tuple[Interaction, "Future[bool]"]], error: Exception | None
-    ) -> None:
-        if error is not None:
+    def _tell(self, group: list[_Entry], error: Exception | None) -> None:
+        if error is None:
+            self.written += len(group)
+        else:
             self.failures += len(group)
             _log.error("%s could not be logged: %s", group[0][0].id, error)
+        waiting: dict[asyncio.AbstractEventLoop, list[asyncio.Future[bool]]] = {}
         for _, written in group:
+            if isinstance(written, asyncio.Future):
+                waiting.setdefault(written.get_loop(), []).append(written)
             # A waiter that was cancelled no longer takes a result.
-            if written.set_running_or_notify_cancel():
+            elif written.set_running_or_notify_cancel():
                 written.set_result(error is None)
+        for loop, futures in waiting.items():
+            # Once for the whole group: waking a loop costs more than telling one of its futures.
+            with contextlib.suppress(RuntimeError):  # the loop has been closed meanwhile
+                loop.call_soon_threadsafe(_settle, futures, error is None)
+
+
+def _settle(futures: "list[asyncio.Future[bool]]", written: bool) -> None:
+    for future in futures:
+        if not future.done():
+            future.set_result(written)
 
 
 def _is_the_databases(error: Exception) -> bool:

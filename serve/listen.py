@@ -66,6 +66,8 @@ def make_server(app: ASGIApp) -> uvicorn.Server:
             access_log=False,
             lifespan="off",
             server_header=False,
+            # Nothing here asks for a client's address, and headers that claim one are not believed.
+            proxy_headers=False,
             # Longer than clients keep a connection, so that they never reuse one as it closes.
             timeout_keep_alive=75,
             timeout_graceful_shutdown=_CLOSE_S,

@@ -4,7 +4,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt
 
+from hub.facts import SignatureFacts
+from hub.records import AdapterSummary
+
 Tag = Annotated[str, Field(min_length=1, max_length=64)]
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
 class _In(BaseModel):
@@ -96,19 +100,85 @@ class BaseOut(BaseModel):
     digest: str
 
 
-class AdapterOut(BaseModel):
-    """`versions` counts them; `newest` is the highest number; aliases name numbers."""
-
-    name: str
-    base: str
-    versions: int
-    newest: int | None
-    aliases: dict[str, int]
-
-
 class AdaptersOut(BaseModel):
-    base: BaseOut
-    adapters: list[AdapterOut]
+    """`base` is the one that this server's engine runs, None without an engine."""
+
+    base: BaseOut | None
+    items: list[AdapterSummary]
+    next: str | None
+
+
+class AliasIn(_In):
+    """Point an alias at the version that `to` selects of the adapter (`3`, an alias, `sha256:…`;
+    None is production). `expect` is the number that the alias must name now, 0 for none. A
+    protected alias wants the gate's PASS, or `force` with a reason."""
+
+    to: str | None = None
+    action: Literal["promote", "set"] = "set"
+    expect: int | None = None
+    force: bool = False
+    why: str = ""
+
+
+class RollbackIn(_In):
+    """Without `to`, back to the version before the present one."""
+
+    to: int | None = None
+    why: str = ""
+
+
+class FileIn(_In):
+    """A file that was put to `/hub/blobs/{sha256}`, or that the hub has anyway."""
+
+    path: str
+    sha256: Sha256
+    size: int = Field(ge=0)
+
+
+class UploadedOut(BaseModel):
+    """`size` in bytes."""
+
+    sha256: str
+    size: int
+
+
+class PublishIn(_In):
+    """`files` are those of a PEFT folder: adapter_config.json and adapter_model.safetensors. `base`
+    is a base's name or digest. What another hub has published brings its canonical `manifest` and
+    its `signatures`."""
+
+    files: list[FileIn] = Field(min_length=1, max_length=16)
+    base: str | None = None
+    lineage: dict[str, Any]
+    manifest: str | None = None
+    signatures: list[SignatureFacts] = []
+
+
+class VerifyIn(_In):
+    """`effect` runs the base model too. `keys` are public keys (OpenSSH's line or PEM); with any, a
+    signature by one of them is demanded."""
+
+    effect: bool = True
+    keys: list[str] = []
+
+
+class GcIn(_In):
+    keep_days: float
+    dry_run: bool
+
+
+class ErrorPartsOut(BaseModel):
+    """OpenAI's error object. `detail` holds the parts that `message` is made of."""
+
+    message: str
+    type: str
+    param: None
+    code: str | None
+    detail: dict[str, Any] | None = None
+
+
+class ErrorOut(BaseModel):
+    error: ErrorPartsOut
 
 
 class ResidentOut(BaseModel):

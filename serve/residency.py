@@ -10,6 +10,8 @@
   would read the folder again in the middle of somebody's request.
 - Nothing is believed of an engine after its restart: a new generation starts empty, and loads
   that were under way for an old one count as failed.
+- A version's folder is let go of when the engine has unloaded it or is gone. An engine that did not
+  answer may still have it, so that waits for its next life.
 
 Absent on purpose: pins, more than one engine, unloading on a timer.
 """
@@ -21,13 +23,14 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from hub.errors import EngineError, EngineUnavailable
+from hub.errors import EngineError, EngineRefused, EngineUnavailable
 from hub.records import Version
 from serve.engines.base import Engine
 
 _log = logging.getLogger(__name__)
 
 Servable = Callable[[Version], Path]
+LetGo = Callable[[Version], None]
 
 
 class SlotState(StrEnum):
@@ -48,6 +51,7 @@ class _Slot:
     state: SlotState = SlotState.CHECKING
     leases: int = 0
     used: int = 0
+    holds_folder: bool = False
     work: "asyncio.Task[None] | None" = field(default=None, repr=False)
 
 
@@ -61,12 +65,24 @@ class Resident:
 
 
 class Residency:
-    def __init__(self, engine: Engine, servable: Servable, *, max_cpu_loras: int) -> None:
+    """`servable` gives a version's folder, in a thread; each that it gave, `let_go` gets once."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        servable: Servable,
+        *,
+        max_cpu_loras: int,
+        let_go: LetGo = lambda version: None,
+    ) -> None:
         self.capacity = max_cpu_loras - 1
         self.loads = 0
         self.evictions = 0
         self._engine = engine
         self._servable = servable
+        self._let_go = let_go
+        # Out of their slots, but perhaps still in the engine.
+        self._lingering: list[_Slot] = []
         self._slots: dict[str, _Slot] = {}
         self._generation = 0
         self._clock = 0
@@ -104,23 +120,27 @@ class Residency:
 
     def forget(self, version: Version) -> None:
         """The engine turned out not to have it after all."""
-        self._slots.pop(version.engine_name, None)
+        slot = self._slots.pop(version.engine_name, None)
+        if slot is not None and (slot.work is None or slot.work.done()):
+            self._put_back(slot)
+        elif slot is not None:
+            self._lingering.append(slot)
         self._room.set()
 
     async def close(self) -> None:
-        """Drop loads under way; the engine is let go of as it is."""
+        """Drop loads under way; the engine, which has been stopped, is let go of as it is."""
         works = [slot.work for slot in self._slots.values() if slot.work]
         for work in works:
             work.cancel()
         await asyncio.gather(*works, return_exceptions=True)
-        self._slots.clear()
+        self._put_all_back()
 
     # -- slots ------------------------------------------------------------------------------------
 
     def _slot(self, version: Version, generation: int) -> _Slot:
         if generation != self._generation:
             self._generation = generation
-            self._slots.clear()
+            self._put_all_back()
             self._room.set()
         slot = self._slots.get(version.engine_name)
         if slot is None:
@@ -140,14 +160,16 @@ class Residency:
         name = slot.version.engine_name
         try:
             folder = await asyncio.to_thread(self._servable, slot.version)
+            slot.holds_folder = True
             await self._make_room(slot)
             slot.state = SlotState.LOADING
             await self._engine.load(name, folder)
             if self._engine.generation != slot.generation:
                 raise EngineUnavailable("the engine restarted during the load")
-        except BaseException:
+        except BaseException as error:
             if self._slots.get(name) is slot:
                 del self._slots[name]
+            self._leave(slot, may_be_inside=not isinstance(error, EngineRefused))
             self._room.set()
             raise
         slot.state = SlotState.LOADED
@@ -179,13 +201,38 @@ class Residency:
         try:
             await self._engine.unload(name)
             self.evictions += 1
+            self._put_back(slot)
         except EngineError as error:
             # Gone with the engine, or kept by it against its word: its own LRU takes care of that.
             _log.warning("unloading %s: %s", slot.version, error)
+            self._leave(slot, may_be_inside=True)
         finally:
             if self._slots.get(name) is slot:
                 del self._slots[name]
             self._room.set()
+
+    # -- folders ----------------------------------------------------------------------------------
+
+    def _put_back(self, slot: _Slot) -> None:
+        if slot.holds_folder:
+            slot.holds_folder = False
+            self._let_go(slot.version)
+
+    def _leave(self, slot: _Slot, *, may_be_inside: bool) -> None:
+        """A slot ends otherwise than by unloading."""
+        in_engine = may_be_inside and slot.state in _IN_ENGINE
+        if in_engine and slot.generation == self._generation:
+            self._lingering.append(slot)
+        else:
+            self._put_back(slot)
+
+    def _put_all_back(self) -> None:
+        """An engine is gone, and all that it had with it; loads under way see to their own."""
+        idle = [s for s in self._slots.values() if s.work is None or s.work.done()]
+        for slot in (*idle, *self._lingering):
+            self._put_back(slot)
+        self._slots.clear()
+        self._lingering.clear()
 
 
 class Lease:

@@ -13,6 +13,7 @@ from hub.errors import InvalidReference, UnknownReference, UsageError
 from hub.names import AdapterRef, AutoRef, BaseRef, parse_reference
 from hub.records import Base, Version
 from hub.registry import Registry
+from serve.signed import SignedOnly
 
 _CACHE_SIZE = 4096
 
@@ -35,14 +36,20 @@ class Arm:
         return str(self.version) if self.version else "base"
 
     @property
+    def adapter(self) -> str:
+        """Whom it counts for, whichever version it is: `support`, or `base`."""
+        return self.version.adapter if self.version else "base"
+
+    @property
     def digest(self) -> str:
         return self.version.digest if self.version else self.base.digest
 
 
 class Resolver:
-    def __init__(self, registry: Registry, base: Base) -> None:
+    def __init__(self, registry: Registry, base: Base, signed: SignedOnly) -> None:
         self._registry = registry
         self._base = base
+        self._signed = signed
         self._known: dict[str, Arm] = {}
         self._data_version = registry.data_version()
 
@@ -52,6 +59,7 @@ class Resolver:
         Raises:
             UnknownReference: when it names nothing that this gateway can serve.
             InvalidReference: when it breaks the grammar.
+            NotSigned: when only signed versions are served, and it is none.
             UsageError: for what the grammar has and the gateway does not serve yet.
         """
         data_version = self._registry.data_version()
@@ -101,6 +109,7 @@ class Resolver:
                 f"'{self._base.name}'",
                 hint=f"Start one with `hub serve --base {version.base}`.",
             )
+        self._signed.require(version)
         return version
 
     def _what_is(self) -> str:

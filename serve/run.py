@@ -9,19 +9,18 @@ engine's guard sees to it (only killing both at once can leave vLLM's own childr
 
 import asyncio
 import contextlib
-import logging
-import signal
+import gc
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import uvloop
 
 from hub.home import Home
-from hub.publish import servable_folder
-from hub.records import Version
+from hub.leases import Leases
+from hub.publish import MeasureEffect
 from hub.registry import Registry
 from hub.store import Store
 from serve.admission import Admission
@@ -30,21 +29,32 @@ from serve.engines import vllm
 from serve.engines.base import Engine, EngineState
 from serve.engines.remote import RemoteEngine
 from serve.engines.supervisor import SupervisedEngine
+from serve.hubs import Hubs
 from serve.journal import Journal
 from serve.listen import address, listen, make_server
+from serve.logs import log_to_stderr
 from serve.residency import Residency
 from serve.settings import Settings
+from serve.shelf import Shelf
+from serve.stopping import Told, first, signals
+from serve.uploads import Uploads
 
 ENGINE_NAME = "engine"
 Announce = Callable[[str], None]
 
 
 def run_gateway(
-    home: Home, settings: Settings, *, announce: Announce, engine: Engine | None = None
+    home: Home,
+    settings: Settings,
+    *,
+    measure_effect: MeasureEffect,
+    announce: Announce,
+    engine: Engine | None = None,
 ) -> None:
     """Serve until a signal comes. Call it in the main thread.
 
-    `engine` takes the place of the one that the settings ask for.
+    `measure_effect` is for what is published over HTTP; any thread may call it. `engine` takes the
+    place of the one that the settings ask for.
 
     Raises:
         AddressRefused: when the port is taken.
@@ -54,9 +64,9 @@ def run_gateway(
     home.require()
     engine = engine or make_engine(home, settings)
     listener = listen(settings.host, settings.port)
-    _log_to_stderr()
+    log_to_stderr(settings.log_format)
     with contextlib.closing(listener):
-        uvloop.run(_serve(home, settings, engine, listener, announce))
+        uvloop.run(_serve(home, settings, measure_effect, engine, listener, announce))
 
 
 def make_engine(home: Home, settings: Settings) -> Engine:
@@ -73,36 +83,47 @@ def engine_log(home: Home) -> Path:
 
 
 @asynccontextmanager
-async def opened(home: Home, settings: Settings, engine: Engine) -> AsyncIterator[Parts]:
+async def opened(
+    home: Home, settings: Settings, engine: Engine, measure_effect: MeasureEffect
+) -> AsyncIterator[Parts]:
     """What a gateway stands on, open; the engine's start and stop are the caller's."""
-    store = Store(home)
-
-    def servable(version: Version) -> Path:
-        return servable_folder(store, version)
-
-    residency = Residency(engine, servable, max_cpu_loras=settings.max_cpu_loras)
-    with Registry.open(home) as registry:
+    with contextlib.ExitStack() as stack:
+        registry = stack.enter_context(Registry.open(home))
+        store = Store.of(registry)
+        leases = stack.enter_context(contextlib.closing(Leases.open(home)))
+        shelf = Shelf(home, store, leases)
+        residency = Residency(
+            engine, shelf.take, max_cpu_loras=settings.max_cpu_loras, let_go=shelf.put_back
+        )
         journal = await asyncio.to_thread(Journal.open, home)
+        hubs = Hubs.of(home, measure_effect)
         try:
-            yield Parts(registry, engine, residency, journal, Admission())
+            yield Parts(registry, engine, residency, journal, Admission(), hubs, Uploads(home))
         finally:
             await residency.close()
             await asyncio.to_thread(journal.close)
+            await asyncio.to_thread(hubs.close)
 
 
 async def _serve(
-    home: Home, settings: Settings, engine: Engine, listener: socket.socket, announce: Announce
+    home: Home,
+    settings: Settings,
+    measure_effect: MeasureEffect,
+    engine: Engine,
+    listener: socket.socket,
+    announce: Announce,
 ) -> None:
     where = address(listener)
-    async with opened(home, settings, engine) as parts:
+    async with opened(home, settings, engine, measure_effect) as parts:
         server = make_server(make_app(parts, settings))
         serving = asyncio.create_task(server.serve(sockets=[listener]))
-        with _signals() as told:
+        with signals() as told:
             try:
                 announce(_starting(home, settings))
                 if await _unless(told.stop, engine.start()):
+                    _settle_memory()
                     announce(f"ready: {where}/v1  console: {where}/console/")
-                    await _first(told.stop.wait(), serving)
+                    await first(told.stop.wait(), serving)
                     announce("stopping …")
             finally:
                 await _wind_up(parts, settings, told)
@@ -111,12 +132,19 @@ async def _serve(
                 await serving
 
 
-async def _wind_up(parts: Parts, settings: Settings, told: "_Told") -> None:
+def _settle_memory() -> None:
+    """What is there by now stays for good: to look through it again in each full collection would
+    stop every stream for tens of milliseconds."""
+    gc.collect()
+    gc.freeze()
+
+
+async def _wind_up(parts: Parts, settings: Settings, told: Told) -> None:
     parts.admission.close()
     if parts.engine.state is EngineState.READY:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(settings.drain_s):
-                await _first(parts.admission.drained(), told.hurry.wait())
+                await first(parts.admission.drained(), told.hurry.wait())
     await parts.engine.stop()
 
 
@@ -127,39 +155,11 @@ def _starting(home: Home, settings: Settings) -> str:
     return f"starting vLLM with the base '{settings.base.name}' … (its log: {log})"
 
 
-class _Told:
-    """What signals said: one is `stop`, a second is `hurry`."""
-
-    def __init__(self) -> None:
-        self.stop = asyncio.Event()
-        self.hurry = asyncio.Event()
-
-    def again(self) -> None:
-        (self.hurry if self.stop.is_set() else self.stop).set()
-
-
-@contextmanager
-def _signals() -> Iterator[_Told]:
-    told = _Told()
-    loop = asyncio.get_running_loop()
-    numbers = [signal.SIGINT, signal.SIGTERM]
-    # Under nohup it is ignored, and has to stay so.
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        numbers.append(signal.SIGHUP)
-    for number in numbers:
-        loop.add_signal_handler(number, told.again)
-    try:
-        yield told
-    finally:
-        for number in numbers:
-            loop.remove_signal_handler(number)
-
-
 async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
     """Run `work` to its end, or cancel it when told to stop; tells which."""
     working = asyncio.create_task(work)
     try:
-        await _first(stop.wait(), working)
+        await first(stop.wait(), working)
     finally:
         if not working.done():
             working.cancel()
@@ -168,21 +168,3 @@ async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
         return False
     working.result()
     return True
-
-
-async def _first(one: Coroutine[Any, Any, Any], other: Awaitable[Any]) -> None:
-    """Until either is done. A task given as `other` goes on; coroutines are cancelled."""
-    own = [asyncio.ensure_future(one)]
-    waited = asyncio.ensure_future(other)
-    if waited is not other:
-        own.append(waited)
-    try:
-        await asyncio.wait({own[0], waited}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in own:
-            task.cancel()
-
-
-def _log_to_stderr() -> None:
-    """Warnings and errors, one line each; leaves a logging that is set up already alone."""
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s")

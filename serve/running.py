@@ -16,6 +16,7 @@ class Answering:
     """What the coroutine writes with."""
 
     def __init__(self, send: Send) -> None:
+        self.ended = False
         self._send = send
 
     async def start(self, status: int, headers: Mapping[str, str]) -> None:
@@ -26,6 +27,7 @@ class Answering:
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
 
     async def end(self, data: bytes = b"") -> None:
+        self.ended = True
         await self._send({"type": "http.response.body", "body": data, "more_body": False})
 
 
@@ -37,22 +39,39 @@ class Running(Response):
         self._work = work
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await unless_gone(receive, self._work(Answering(send)))
+        answering = Answering(send)
+        await unless_gone(receive, self._work(answering), answering)
 
 
-async def unless_gone(receive: Receive, work: Coroutine[Any, Any, None]) -> None:
-    """Run `work`; cancel it, and wait for its end, when the client disconnects."""
-    working = asyncio.create_task(work)
-    leaving = asyncio.create_task(_gone(receive))
-    try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        leaving.cancel()
-        if not working.done():
+async def unless_gone(
+    receive: Receive, work: Coroutine[Any, Any, None], answering: Answering
+) -> None:
+    """Run `work`; cancel it when the client disconnects before its answer has ended.
+
+    It runs in the caller's own task: a task more and the waiting for it would cost each request
+    as much as reading its body.
+    """
+    working = asyncio.current_task()
+    assert working is not None
+    left = False
+
+    async def watch() -> None:
+        nonlocal left
+        await _gone(receive)
+        # A server reports the end of an answer as a disconnect too.
+        if not answering.ended:
+            left = True
             working.cancel()
-            await asyncio.wait({working})
-    if not working.cancelled():
-        working.result()
+
+    watching = asyncio.create_task(watch())
+    try:
+        await work
+    except asyncio.CancelledError:
+        # Cancelled from elsewhere as well, it stays cancelled.
+        if not left or working.uncancel():
+            raise
+    finally:
+        watching.cancel()
 
 
 async def _gone(receive: Callable[[], Awaitable[Mapping[str, Any]]]) -> None:

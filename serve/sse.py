@@ -29,7 +29,7 @@ def data_of(event: bytes) -> bytes:
 
 
 def is_done(event: bytes) -> bool:
-    return data_of(event).strip() == b"[DONE]"
+    return b"[DONE]" in event and data_of(event).strip() == b"[DONE]"
 
 
 def write(value: object) -> bytes:

@@ -6,7 +6,7 @@ the setting's name.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -14,6 +14,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from hub.errors import HubError, InvalidConfig, InvalidData
 from hub.names import AdapterRef, parse_name, parse_reference
+from train.formats_files import kept_name
+from train.formats_map import known_field
 from train.presets import BaseFacts, PresetName, choose
 
 T = TypeVar("T")
@@ -36,12 +38,17 @@ def _in_words(parse: Callable[[str], T], text: str) -> T:
         raise ValueError(f"{error.message}. {error.hint or ''}".strip()) from error
 
 
+def _known_fields(columns: dict[str, str]) -> dict[str, str]:
+    return {_in_words(known_field, name): column for name, column in columns.items()}
+
+
 class TrainConfig(BaseModel):
     """A run as it is asked for. None means: by the preset.
 
     `epochs`, `batch_size` (rows a step on one device) and `max_length` (tokens a row) are what they
     are everywhere; `validation` is the share of rows kept to validate on; `heldout` names files
-    whose questions must not be in the data; `early_stopping_patience` counts evaluations without
+    whose questions must not be in the data; `columns` says which column of a file holds a field
+    (`instruction: question`); `early_stopping_patience` counts evaluations without
     improvement, of which there are one or more an epoch (0 never stops early).
     """
 
@@ -68,6 +75,7 @@ class TrainConfig(BaseModel):
     early_stopping_patience: Annotated[int, Field(ge=0)] = 2
     quantize: Literal["nf4"] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    columns: Annotated[dict[str, str], AfterValidator(_known_fields)] = {}
 
     @model_validator(mode="before")
     @classmethod
@@ -143,6 +151,7 @@ class Settings:
     early_stopping_patience: int
     quantize: str | None
     seed: int
+    columns: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -170,8 +179,8 @@ def settle(config: TrainConfig, *, base_name: str, base: BaseFacts, rows: int) -
     rank = config.rank or preset.rank
     return Settings(
         adapter=config.adapter,
-        data=tuple(str(path.resolve()) for path in config.data),
-        heldout=tuple(str(path.resolve()) for path in config.heldout),
+        data=tuple(kept_name(source) for source in config.data),
+        heldout=tuple(kept_name(source) for source in config.heldout),
         base=base_name,
         method=config.method,
         preset=preset.name,
@@ -190,6 +199,7 @@ def settle(config: TrainConfig, *, base_name: str, base: BaseFacts, rows: int) -
         early_stopping_patience=config.early_stopping_patience,
         quantize=config.quantize,
         seed=config.seed,
+        columns=config.columns,
     )
 
 

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 
 from hub.errors import TrainingError
-from train.loading import load_tuned
+from train.loading import load_base, with_adapter
 from train.rows import Message
-from train.runtime import quiet
+from train.runtime import quiet, ready
 from train.tokens import ChatTokenizer
 
 # The largest change, in nats, that still counts as none.
@@ -57,23 +57,38 @@ class EffectReport:
         return {**asdict(self), "threshold": THRESHOLD, "changes": self.changes}
 
 
-def measure_effect(
-    base_source: str, adapter: Path, prompts: Sequence[str] | None = None
-) -> EffectReport:
-    """Load the base once, with the adapter, and compare.
+class EffectMeter:
+    """Measures one adapter after another; a base stays loaded until another one is asked for."""
 
-    Raises:
-        BaseError: when the base cannot be loaded.
-        TrainingError: when the adapter cannot be, or makes numbers that are not finite.
-    """
-    model = load_tuned(base_source, adapter)
-    return effect_of(model, ChatTokenizer.load(base_source), prompts)
+    def __init__(self) -> None:
+        self._loaded: tuple[str, Any, ChatTokenizer] | None = None
+
+    def measure(
+        self, base_source: str, adapter: Path, prompts: Sequence[str] | None = None
+    ) -> EffectReport:
+        """Compare the base's answers with and without an adapter.
+
+        Raises:
+            BaseError: when the base cannot be loaded.
+            TrainingError: when the adapter cannot be, or makes numbers that are not finite.
+        """
+        if self._loaded is None or self._loaded[0] != base_source:
+            self._loaded = None  # before the next one comes: two may not fit
+            ready(quantize=False)
+            self._loaded = (base_source, load_base(base_source), ChatTokenizer.load(base_source))
+        source, base, chat = self._loaded
+        self._loaded = None  # an adapter that fails half-way leaves the base unusable
+        model = with_adapter(base, adapter)
+        try:
+            return effect_of(model, chat, prompts)
+        finally:
+            self._loaded = (source, model.unload(), chat)
 
 
 def effect_of(
     model: Any, chat: ChatTokenizer, prompts: Sequence[str] | None = None
 ) -> EffectReport:
-    """The same for a PeftModel that is loaded already; raises TrainingError as `measure_effect`."""
+    """The same for a PeftModel that is loaded already; raises TrainingError as the meter does."""
     asked = tuple(prompts) if prompts else PROMPTS
     largest, divergence, positions = 0.0, 0.0, 0
     with torch.no_grad(), quiet():

@@ -1,226 +1,195 @@
-"""From a file to numbered records: JSONL, JSON or CSV, told by its name or first character.
+"""From a source to numbered records: a file, standard input, or a data set's name on the Hub.
 
-A record is still in its own shape (`train.formats_shapes` reads that). Every refusal names the file
-and, where there is one, the line.
+    rows.jsonl rows.json rows.csv rows.tsv rows.parquet   each also compressed by gzip
+    -                                                     standard input, of any of these kinds
+    hf:owner/name[:config][:split]                        a data set; without hf: if no file is so
 
-Absent on purpose: Parquet, compression, stdin, pipes and names on the Hugging Face Hub.
+What a file is, its name says; where that says nothing, its first bytes do. A record is still in its
+own shape (`train.formats_shapes` reads that).
+
+Absent on purpose: folders, pipes and devices by name (they may have no end, or not be readable a
+second time), and compression other than gzip.
 """
 
-import csv
+import gzip
 import io
-import json
-import re
 import stat
-import sys
+import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO
 
 from hub.errors import InvalidData
+from train.formats_columns import HubName, hub_dataset, parquet
+from train.formats_text import READABLE, Numbered, json_list, jsonl, table
 
-_READABLE = "Give a file in UTF-8: JSONL (one object a line), JSON (a list of objects) or CSV."
-_DEEPEST = 100  # levels of lists and objects in a row; far more than any, far less than Python's
+STDIN = "-"
+_KINDS = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "json",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".parquet": "parquet",
+}
+_GZIP, _PARQUET = b"\x1f\x8b", b"PAR1"
+_BOM = b"\xef\xbb\xbf"
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+
+# Both can be looked into without being moved on.
+Stream = io.BufferedReader | gzip.GzipFile
 
 
-def records_of(path: Path) -> list[tuple[int, dict[str, Any]]]:
-    """The records of one file with their numbers: lines for JSONL and CSV, places for JSON.
+def source_name(source: Path | str) -> str:
+    """How messages and records call a source."""
+    return "stdin" if str(source) == STDIN else str(source)
+
+
+def hub_name(source: Path | str) -> HubName | None:
+    """The data set that a source names, or None where it is a file's path (or `-`)."""
+    text = str(source)
+    # In a folder that is here a misspelt file is meant, and asking the Hub for it takes long.
+    here = Path(text).exists() or (Path(text).parent != Path() and Path(text).parent.exists())
+    if text == STDIN or (here and not text.startswith("hf:")):
+        return None
+    return HubName.parse(text)
+
+
+def kept_name(source: Path | str) -> str:
+    """A source as a run records it: a file by its whole path, a data set by its name."""
+    return str(source) if hub_name(source) else str(Path(source).resolve())
+
+
+def stem_of(source: Path | str) -> str:
+    """A short name of a source, without folders and endings."""
+    if name := hub_name(source):
+        return name.name.rpartition("/")[2]
+    path = Path(source_name(source))
+    return path.with_suffix("").stem if path.suffix == ".gz" else path.stem
+
+
+def records_of(source: Path | str, stdin: IO[bytes] | None = None) -> list[Numbered]:
+    """The records of one source with their numbers: lines for JSONL and CSV, else places.
+
+    `stdin` is what `-` reads; without it `-` is refused.
 
     Raises:
-        InvalidData: when the file is missing, a folder, empty, not text, or malformed.
+        InvalidData: when the source is missing, a folder, empty, not text, or malformed.
+        MissingExtra: when it needs a library that is not installed.
     """
-    text = _text(path)
-    match path.suffix.lower():
-        case ".csv":
-            records = list(_csv(path, text))
-        case ".jsonl" | ".ndjson":
-            records = list(_jsonl(path, text))
-        case ".json":
-            records = _json(path, text)
-        case _:
-            records = _sniffed(path, text)
+    name = hub_name(source)
+    file = source_name(source)
+    if name is not None:
+        records = list(hub_dataset(file, name))
+    else:
+        with _opened(source, file, stdin) as stream:
+            records = list(_parsed(file, stream, kind_of(source)))
     if not records:
-        raise InvalidData("there are no rows in the file", where=str(path), hint=_READABLE)
+        raise InvalidData("there are no rows in the file", where=file, hint=READABLE)
     return records
 
 
-def _text(path: Path) -> str:
-    raw = _bytes(path)
-    if raw[:4] == b"PAR1":
-        raise InvalidData("Parquet is not read yet", where=str(path), hint=_READABLE)
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise InvalidData(
-            f"not UTF-8 text (byte {error.start + 1})", where=f"{path}, line {line}", hint=_READABLE
-        ) from error
-    if not text.strip():
-        raise InvalidData("the file is empty", where=str(path), hint=_READABLE)
-    return text
+def kind_of(source: Path | str) -> str | None:
+    """`jsonl`, `json`, `csv`, `tsv` or `parquet` by a path's ending; None where it has no such."""
+    path = Path(source)
+    suffix = path.with_suffix("").suffix if path.suffix.lower() == ".gz" else path.suffix
+    return _KINDS.get(suffix.lower())
 
 
-def _bytes(path: Path) -> bytes:
+@contextmanager
+def _opened(source: Path | str, file: str, stdin: IO[bytes] | None) -> Iterator[Stream]:
+    if str(source) == STDIN:
+        if stdin is None:
+            raise InvalidData(
+                "standard input can't be used here, because it is read more than once",
+                where="-",
+                hint="Save it to a file first.",
+            )
+        # Whole in memory: Parquet is read from its end.
+        with io.BytesIO(stdin.read()) as held, _plain(file, io.BufferedReader(held)) as stream:
+            yield stream
+        return
+    path = Path(source)
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
-            raise InvalidData("this is a folder, not a file", where=str(path), hint=_READABLE)
+            raise InvalidData("this is a folder, not a file", where=file, hint=READABLE)
         if not stat.S_ISREG(mode):  # it may have no end
-            raise InvalidData("this is a device or a pipe", where=str(path), hint=_READABLE)
-        return path.read_bytes()
+            raise InvalidData(
+                "this is a device or a pipe", where=file, hint="Give a file, or `-` and pipe it in."
+            )
+        with path.open("rb") as opened, _plain(file, opened) as stream:
+            yield stream
     except FileNotFoundError as error:
-        raise InvalidData("no such file", where=str(path), hint=_READABLE) from error
+        raise InvalidData("no such file", where=file, hint=READABLE) from error
     except OSError as error:
-        raise InvalidData(f"can't be read: {error.strerror}", where=str(path)) from error
+        raise InvalidData(f"can't be read: {error.strerror or error}", where=file) from error
 
 
-def _sniffed(path: Path, text: str) -> list[tuple[int, dict[str, Any]]]:
-    match text.lstrip()[0]:
-        case "[":
-            return _json(path, text)
-        case "{":
-            return list(_jsonl(path, text))
-    raise InvalidData(
-        f"'{path.suffix or path.name}' is not a kind of file that can be trained on",
-        where=str(path),
-        hint=_READABLE,
-    )
-
-
-def _jsonl(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    # Not splitlines(): it also splits at U+2028 and others, which JSON texts may hold unescaped.
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            value = json.loads(line)
-        except ValueError as error:
-            raise InvalidData(
-                f"not valid JSON: {_reason(error)}",
-                where=f"{path}, line {number}",
-                hint="Each line must be one whole JSON object.",
-            ) from error
-        except RecursionError as error:
-            raise InvalidData("nested too deeply", where=f"{path}, line {number}") from error
-        yield number, _object(value, f"{path}, line {number}")
-
-
-def _json(path: Path, text: str) -> list[tuple[int, dict[str, Any]]]:
+@contextmanager
+def _plain(file: str, stream: io.BufferedReader) -> Iterator[Stream]:
+    """The stream, uncompressed where it is compressed."""
+    if stream.peek(2)[:2] != _GZIP:
+        yield stream
+        return
     try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        # JSONL under the name of JSON: common enough to be read as it is meant.
-        if error.msg == "Extra data" and text.lstrip().startswith("{"):
-            return list(_jsonl(path, text))
+        with gzip.GzipFile(fileobj=stream) as compressed:
+            yield compressed
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise InvalidData(
-            f"not valid JSON: {error.msg} (column {error.colno})",
-            where=f"{path}, line {error.lineno}",
-            hint="The file must be one JSON list of objects.",
-        ) from error
-    except ValueError as error:
-        raise InvalidData(
-            f"not valid JSON: {_reason(error)}", where=f"{path}, line {_line_of_digits(text)}"
-        ) from error
-    except RecursionError as error:
-        raise InvalidData("nested too deeply", where=str(path), hint=_READABLE) from error
-    items = value if isinstance(value, list) else [value]
-    return [
-        (number, _object(item, f"{path}, row {number}"))
-        for number, item in enumerate(items, start=1)
-    ]
-
-
-def _csv(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-    before = 1
-    try:
-        header = reader.fieldnames or []
-        if len(set(header)) < len(header):
-            raise InvalidData("a column name occurs twice", where=f"{path}, line 1")
-        before = reader.line_num
-        for record in reader:
-            # A record may span lines; it is known by the first of them.
-            number, before = before + 1, reader.line_num
-            if None in record or None in record.values():
-                raise InvalidData(
-                    f"this row does not have the header's {len(header)} fields",
-                    where=f"{path}, line {number}",
-                    hint="Quote fields that hold commas or line breaks.",
-                )
-            yield number, record
-    except csv.Error as error:
-        where = f"{path}, line {before + 1}"
-        if "field limit" in str(error):
-            raise InvalidData(
-                f"a field is longer than {csv.field_size_limit():,} characters",
-                where=where,
-                hint="A quote may not be closed; where the field is meant so, use JSONL.",
-            ) from error
-        raise InvalidData(
-            f"not valid CSV: {error}",
-            where=where,
-            hint="Quote fields that hold commas, quotes or line breaks, or use JSONL.",
+            "the compressed file is cut off or damaged",
+            where=file,
+            hint="Copy or download it again.",
         ) from error
 
 
-def _object(value: object, where: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
+def _parsed(file: str, stream: Stream, kind: str | None) -> Iterator[Numbered]:
+    start = _start(stream)
+    if start.startswith(_PARQUET):
+        # Read from its end, which is slow in what is compressed.
+        packed = isinstance(stream, gzip.GzipFile)
+        return parquet(file, io.BytesIO(stream.read()) if packed else stream)
+    if start.startswith(_UTF16):
         raise InvalidData(
-            f"a row must be a JSON object, this one is {kind(value)}", where=where, hint=_READABLE
+            "this is UTF-16, not UTF-8",
+            where=file,
+            hint="iconv -f UTF-16 -t UTF-8 FILE > FILE.utf8",
         )
-    if fault := _fault(value):
-        raise InvalidData(fault, where=where)
-    return value
+    if not start:
+        raise InvalidData("the file is empty", where=file, hint=READABLE)
+    match kind or _sniffed(file, start):
+        case "parquet":
+            raise InvalidData(
+                "not a Parquet file, although it is called so", where=file, hint=READABLE
+            )
+        case "csv":
+            return table(file, stream)
+        case "tsv":
+            return table(file, stream, delimiter="\t")
+        case "jsonl" if not start.startswith(b"["):
+            return jsonl(file, stream)
+    return json_list(file, stream)
 
 
-def _fault(value: object, depth: int = 0) -> str | None:
-    """Why a value can't be worked on although it is JSON."""
-    if depth > _DEEPEST:
-        return "nested too deeply"
-    match value:
-        case str():
-            if value.isascii() or _is_unicode(value):
-                return None
-            return "the text holds half a character (a lone surrogate, such as \\ud800)"
-        case list():
-            parts = value
-        case dict():
-            parts = [*value, *value.values()]
-        case _:
-            return None
-    return next((fault for part in parts if (fault := _fault(part, depth + 1))), None)
+def _start(stream: Stream) -> bytes:
+    """The first bytes after a mark and white space; b'' where the file holds nothing else."""
+    seen = stream.peek(1)
+    start = seen.removeprefix(_BOM).lstrip()
+    # A buffer full of blanks may have rows after it: the reader of its kind will see.
+    return start or (seen if len(seen) >= io.DEFAULT_BUFFER_SIZE else b"")
 
 
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def kind(value: object) -> str:
-    """What a JSON value is, in words."""
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "true or false"
-        case int() | float():
-            return "a number"
-        case str():
-            return "text"
-        case list():
-            return "a list"
-    return "an object"
-
-
-def _reason(error: ValueError) -> str:
-    if isinstance(error, json.JSONDecodeError):
-        return f"{error.msg} (column {error.colno})"
-    return f"a number has more than {sys.get_int_max_str_digits():,} digits"
-
-
-def _line_of_digits(text: str) -> int:
-    """The line of the first number that is too long; JSON's own error does not say."""
-    found = re.search(rf"\d{{{sys.get_int_max_str_digits() + 1}}}", text)
-    return text.count("\n", 0, found.start()) + 1 if found else 1
+def _sniffed(file: str, start: bytes) -> str:
+    if start.startswith(b"["):
+        return "json"
+    if start.startswith(b"{"):
+        return "jsonl"
+    header = start.split(b"\n", 1)[0]
+    if file == "stdin" and any(mark in header for mark in b",;\t"):
+        return "csv"
+    raise InvalidData(
+        f"'{Path(file).suffix or file}' is not a kind of file that can be trained on",
+        where=file,
+        hint=READABLE,
+    )

@@ -1,49 +1,64 @@
-"""From a record in somebody's shape to canonical messages.
+"""From a record in somebody's shape to what a row is made of.
 
-The shapes: OpenAI messages (with tools), Alpaca (instruction, input, output), prompt/completion
-(text or messages), ShareGPT conversations. `SHAPES` says by which columns each is known, which
-others it reads, and what reads it. Content is never trimmed or reworded; the one translation is
-OpenAI's newer role `developer`, which chat templates know as `system`.
+`SHAPES` says by which columns each shape is known, which others it reads, and what reads it:
 
-Absent on purpose: preference pairs and KTO labels, which are known only to be refused by name.
+    openai-dpo         OpenAI's preference files: input, preferred_output, non_preferred_output
+    dpo                TRL's preference pairs: chosen, rejected; the prompt beside or inside them
+    messages           OpenAI's conversations
+    sharegpt           conversations of from and value
+    alpaca             instruction, input, output
+    kto                TRL's labelled completions: prompt, completion, label
+    prompt-completion  prompt, completion; text or messages
+
+Absent on purpose: plain text without turns (`text`), and pictures.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from train.formats_files import kind
-from train.rows import ROLES, Message
-
-Record = Mapping[str, Any]
+from train.formats_chat import Conversation, Record, RowFault, decoded, optional_text, required_text
+from train.formats_implicit import implicit_prompt
+from train.formats_text import kind
+from train.rows import Kind, Message
 
 ACCEPTED = (
     "Accepted are `messages` (OpenAI), `instruction`/`input`/`output` (Alpaca), "
-    "`prompt`/`completion`, and `conversations` (ShareGPT)."
+    "`prompt`/`completion`, `conversations` (ShareGPT), `prompt`/`chosen`/`rejected` or "
+    "`input`/`preferred_output`/`non_preferred_output` (DPO), "
+    "and `prompt`/`completion`/`label` (KTO)."
 )
-_SHAREGPT_ROLES = {
-    "human": "user",
-    "user": "user",
-    "gpt": "assistant",
-    "chatgpt": "assistant",
-    "model": "assistant",
-    "assistant": "assistant",
-    "system": "system",
-    "tool": "tool",
-    "observation": "tool",
+KIND_WORDS: Mapping[Kind, str] = {
+    "chat": "conversations to learn (SFT)",
+    "preference": "preference pairs (DPO)",
+    "labelled": "labelled completions (KTO)",
 }
+_LABELS = {True: True, False: False, "true": True, "false": False, "1": True, "0": False}
 
 
-class RowFault(Exception):
-    """What is wrong with one record, in words; the reader adds file and row."""
+@dataclass(slots=True)
+class Draft:
+    """What a record says, before it is known to be a good row; the fields are `rows.Row`'s."""
+
+    messages: list[Message]
+    rejected: list[Message] = field(default_factory=list)
+    label: bool | None = None
+    answer_at: int | None = None
+    tools: tuple[dict[str, Any], ...] = ()
+    parallel_tool_calls: bool | None = None
 
 
 @dataclass(frozen=True)
 class Shape:
     name: str
+    kind: Kind
     required: frozenset[str]
     optional: frozenset[str]
-    read: Callable[[Record], list[Message]]
+    read: Callable[[Record, Conversation], Draft]
+
+    @property
+    def columns(self) -> frozenset[str]:
+        return self.required | self.optional
 
 
 def shape_of(record: Record) -> Shape:
@@ -52,181 +67,269 @@ def shape_of(record: Record) -> Shape:
     Raises:
         RowFault: naming what was found and what is accepted.
     """
-    found = frozenset(record)
-    if {"chosen", "rejected"} <= found or "preferred_output" in found:
-        raise RowFault(f"these are preference pairs, which are not trained on yet. {ACCEPTED}")
-    if {"prompt", "completion", "label"} <= found and isinstance(record["label"], bool):
-        raise RowFault(f"these are KTO labels, which are not trained on yet. {ACCEPTED}")
+    found = record.keys()
     for shape in SHAPES:
-        if shape.required <= found:
+        if shape.required <= found and (shape.kind != "labelled" or _says_so(record["label"])):
             return shape
     columns = ", ".join(f"`{name}`" for name in sorted(found)[:8]) or "none"
     raise RowFault(f"no known shape: the columns are {columns}. {ACCEPTED}")
 
 
-def tools_of(record: Record) -> tuple[dict[str, Any], ...]:
-    tools = record.get("tools") or []
-    if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
-        raise RowFault(f"`tools` must be a list of objects, found {kind(tools)}")
-    return tuple(tools)
+def shape_of_all(records: Sequence[Record]) -> Shape:
+    """The shape of a source, by its first record; raises as `shape_of` does.
+
+    Labels of 0 and 1 make it labelled completions if all its rows have them.
+    """
+    shape = shape_of(records[0])
+    if shape.name == "prompt-completion" and "label" in records[0]:
+        labelled = next(one for one in SHAPES if one.kind == "labelled")
+        return labelled if all(is_label(record.get("label")) for record in records) else shape
+    return shape
 
 
-def check(messages: list[Message]) -> None:
+def check(draft: Draft) -> None:
     """What every row must be, whatever its shape was.
 
     Raises:
-        RowFault: when there is nothing to answer, or no answer.
+        RowFault: when there is nothing to answer, no answer, or nothing to tell two answers by.
     """
+    _check_conversation(draft.messages, "the row")
+    if draft.answer_at is None:
+        if not any(message.learned for message in draft.messages):
+            raise RowFault("every answer of the row has weight 0, so nothing of it is trained on")
+        return
+    if any(message.weight == 0 for message in draft.messages[draft.answer_at :] + draft.rejected):
+        raise RowFault("an answer that is compared can't have weight 0")
+    if draft.rejected:
+        prompt = draft.messages[: draft.answer_at]
+        _check_conversation(prompt + draft.rejected, "`rejected`")
+        if draft.rejected == draft.messages[draft.answer_at :]:
+            raise RowFault("the chosen and the rejected answer are the same")
+
+
+def _check_conversation(messages: list[Message], what: str) -> None:
     if not messages:
         raise RowFault("the conversation is empty")
     last = messages[-1]
     if last.role != "assistant":
-        raise RowFault(f"the row has no answer: its last message is from '{last.role}'")
+        raise RowFault(f"{what} has no answer: its last message is from '{last.role}'")
     if not last.content.strip() and not last.tool_calls:
-        raise RowFault("the row has no answer: it is empty")
+        raise RowFault(f"{what} has no answer: it is empty")
     if not any(message.role != "assistant" for message in messages):
-        raise RowFault("the row has an answer but nothing that it answers")
+        raise RowFault(f"{what} has an answer but nothing that it answers")
 
 
-def _messages(record: Record) -> list[Message]:
-    return _chat(record["messages"], "messages")
-
-
-def _chat(items: object, column: str) -> list[Message]:
-    if not isinstance(items, list):
-        raise RowFault(f"`{column}` must be a list of messages, found {kind(items)}")
-    return [_message(item, f"{column}[{place}]") for place, item in enumerate(items)]
-
-
-def _message(item: object, field: str) -> Message:
-    if not isinstance(item, dict):
-        raise RowFault(f"`{field}` must be an object with role and content, found {kind(item)}")
-    role = item.get("role")
-    if role == "developer":
-        role = "system"
-    if role not in ROLES:
-        raise RowFault(f"`{field}.role` is {_shown(role)}; roles are {', '.join(ROLES)}")
-    calls = item.get("tool_calls") or []
-    if not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
-        raise RowFault(f"`{field}.tool_calls` must be a list of objects")
-    return Message(
-        role=role,
-        content=_content(item.get("content"), field, may_lack=role == "assistant"),
-        name=_optional_text(item.get("name"), f"{field}.name"),
-        tool_calls=tuple(calls),
-        tool_call_id=_optional_text(item.get("tool_call_id"), f"{field}.tool_call_id"),
+def _messages(record: Record, reader: Conversation) -> Draft:
+    return Draft(
+        reader.chat(record["messages"], "messages"),
+        tools=reader.tools(record),
+        parallel_tool_calls=_parallel(record, reader),
     )
 
 
-def _content(value: object, field: str, *, may_lack: bool) -> str:
-    """Text, or OpenAI's list of text parts joined. An answer of tool calls has none."""
-    if isinstance(value, str):
-        return value
-    if value is None and may_lack:
-        return ""
-    if isinstance(value, list):
-        parts = [
-            part.get("text") if isinstance(part, dict) and part.get("type") == "text" else None
-            for part in value
-        ]
-        texts = [part for part in parts if isinstance(part, str)]
-        if len(texts) == len(parts):
-            return "".join(texts)
-        raise RowFault(f"`{field}.content` has parts that are not text; only text is trained on")
-    raise RowFault(f"`{field}.content` must be text, found {kind(value)}")
+def _sharegpt(record: Record, reader: Conversation) -> Draft:
+    turns = reader.turns(record["conversations"], "conversations")
+    return Draft(_system(record) + turns, tools=reader.tools(record))
 
 
-def _alpaca(record: Record) -> list[Message]:
+def _alpaca(record: Record, reader: Conversation) -> Draft:
+    asked = _alpaca_prompt(record)
+    return Draft([*asked, Message("assistant", _answer(record["output"], "output"))])
+
+
+def _alpaca_prompt(record: Record) -> list[Message]:
     messages = _system(record)
-    history = record.get("history") or []
+    history = decoded(record.get("history")) or []
     if not isinstance(history, list):
         raise RowFault(f"`history` must be a list of [question, answer], found {kind(history)}")
     for turn in history:
         if not isinstance(turn, list) or len(turn) != 2:
             raise RowFault("each turn of `history` must be [question, answer]")
-        messages.append(Message("user", _required_text(turn[0], "history")))
-        messages.append(Message("assistant", _required_text(turn[1], "history")))
-    instruction = _required_text(record["instruction"], "instruction")
-    given = _optional_text(record.get("input"), "input")
+        messages.append(Message("user", required_text(turn[0], "history")))
+        messages.append(Message("assistant", required_text(turn[1], "history")))
+    instruction = required_text(record["instruction"], "instruction")
+    given = optional_text(record.get("input"), "input")
     messages.append(Message("user", f"{instruction}\n\n{given}" if given else instruction))
-    messages.append(Message("assistant", _answer(record["output"], "output")))
     return messages
 
 
-def _prompt_completion(record: Record) -> list[Message]:
-    prompt, completion = record["prompt"], record["completion"]
-    before = (
-        _chat(prompt, "prompt")
-        if isinstance(prompt, list)
-        else [*_system(record), Message("user", _required_text(prompt, "prompt"))]
+def _prompt_completion(record: Record, reader: Conversation) -> Draft:
+    """As in TRL, the completion alone is learned: answers in the prompt get weight 0."""
+    asked = [_unlearned(message) for message in _prompt(record, reader)]
+    completion = _completion(record["completion"], "completion", reader)
+    return Draft(asked + completion, tools=reader.tools(record))
+
+
+def _kto(record: Record, reader: Conversation) -> Draft:
+    asked = _prompt(record, reader)
+    completion = _completion(record["completion"], "completion", reader)
+    label = record["label"]
+    if not is_label(label):
+        raise RowFault(f"`label` must be true or false, found {kind(label)}")
+    return Draft(
+        [_plain(message) for message in asked] + completion,
+        label=_LABELS[label.strip().lower() if isinstance(label, str) else label],
+        answer_at=len(asked),
+        tools=reader.tools(record),
     )
-    after = (
-        _chat(completion, "completion")
-        if isinstance(completion, list)
-        else [Message("assistant", _answer(completion, "completion"))]
+
+
+def _dpo(record: Record, reader: Conversation) -> Draft:
+    chosen, rejected = _chat_or_text(record["chosen"]), _chat_or_text(record["rejected"])
+    if "prompt" not in record and "instruction" not in record:
+        asked, good, bad = implicit_prompt(chosen, rejected, reader)
+    else:
+        asked = _prompt(record, reader) if "prompt" in record else _alpaca_prompt(record)
+        good = _after(asked, _completion(chosen, "chosen", reader), "chosen")
+        bad = _after(asked, _completion(rejected, "rejected", reader), "rejected")
+    return _pair(asked, good, bad, reader.tools(record))
+
+
+def _openai_dpo(record: Record, reader: Conversation) -> Draft:
+    given = decoded(record["input"])
+    if not isinstance(given, dict) or "messages" not in given:
+        raise RowFault(f"`input` must be an object with messages, found {kind(given)}")
+    draft = _pair(
+        reader.chat(given["messages"], "input.messages"),
+        _completion(record["preferred_output"], "preferred_output", reader),
+        _completion(record["non_preferred_output"], "non_preferred_output", reader),
+        reader.tools(given),
     )
-    return before + after
+    draft.parallel_tool_calls = _parallel(given, reader)
+    return draft
 
 
-def _sharegpt(record: Record) -> list[Message]:
-    turns = record["conversations"]
-    if not isinstance(turns, list):
-        raise RowFault(f"`conversations` must be a list, found {kind(turns)}")
-    return _system(record) + [
-        _turn(turn, f"conversations[{place}]") for place, turn in enumerate(turns)
-    ]
+def _pair(
+    asked: list[Message],
+    good: list[Message],
+    bad: list[Message],
+    tools: tuple[dict[str, Any], ...],
+) -> Draft:
+    if not asked:
+        raise RowFault("the pair has no prompt")
+    if not bad:
+        raise RowFault("`rejected` has no answer: it is empty")
+    prompt = [_plain(message) for message in asked]
+    return Draft(prompt + good, rejected=bad, answer_at=len(asked), tools=tools)
 
 
-def _turn(turn: object, field: str) -> Message:
-    if not isinstance(turn, dict):
-        raise RowFault(f"`{field}` must be an object with from and value, found {kind(turn)}")
-    if "from" not in turn:
-        return _message(turn, field)
-    role = _SHAREGPT_ROLES.get(turn["from"]) if isinstance(turn["from"], str) else None
-    if role is None:
+def _after(asked: list[Message], answer: list[Message], column: str) -> list[Message]:
+    """The answer alone, where a column repeats the prompt before it (as UltraFeedback's do)."""
+    for prompt in (asked, [message for message in asked if message.role != "system"]):
+        if prompt and answer[: len(prompt)] == prompt:
+            return answer[len(prompt) :]
+    if answer and answer[0].role in ("system", "user"):
         raise RowFault(
-            f"`{field}.from` is {_shown(turn['from'])}; it may be {', '.join(_SHAREGPT_ROLES)}"
+            f"`{column}` is a whole conversation, and it does not begin with the prompt; "
+            "make them agree, or leave the prompt out"
         )
-    return Message(role, _content(turn.get("value"), field, may_lack=role == "assistant"))
+    return answer
+
+
+def _prompt(record: Record, reader: Conversation) -> list[Message]:
+    prompt = _chat_or_text(record["prompt"])
+    if isinstance(prompt, list):
+        return _system(record) + reader.chat(prompt, "prompt")
+    return [*_system(record), Message("user", required_text(prompt, "prompt"))]
+
+
+def _completion(value: object, column: str, reader: Conversation) -> list[Message]:
+    found = _chat_or_text(value)
+    if isinstance(found, list):
+        return reader.chat(found, column)
+    if isinstance(found, dict):
+        return [reader.message(found, column)]
+    return [Message("assistant", _answer(found, column))]
+
+
+def _chat_or_text(value: object) -> object:
+    """What a table holds as JSON text, if it is messages; other text in brackets stays text."""
+    if not isinstance(value, str) or value[:1] != "[" or '"role"' not in value:
+        return value
+    found = decoded(value)
+    is_chat = isinstance(found, list) and all(
+        isinstance(item, dict) and "role" in item for item in found
+    )
+    return found if is_chat else value
 
 
 def _system(record: Record) -> list[Message]:
-    text = _optional_text(record.get("system"), "system")
+    text = optional_text(record.get("system"), "system")
     return [Message("system", text)] if text else []
 
 
-def _answer(value: object, field: str) -> str:
+def _answer(value: object, column: str) -> str:
     """An answer that is absent is refused by `check`, in the words that fit every shape."""
-    return "" if value is None else _required_text(value, field)
+    return "" if value is None else required_text(value, column)
 
 
-def _required_text(value: object, field: str) -> str:
-    if not isinstance(value, str):
-        raise RowFault(f"`{field}` must be text, found {kind(value)}")
+def _unlearned(message: Message) -> Message:
+    return replace(message, weight=0) if message.role == "assistant" else message
+
+
+def _plain(message: Message) -> Message:
+    """Where answers are compared nothing of the prompt is learned, whatever its weights say."""
+    return message if message.weight is None else replace(message, weight=None)
+
+
+def is_label(value: object) -> bool:
+    if isinstance(value, str):
+        return value.strip().lower() in _LABELS
+    return isinstance(value, int) and value in (0, 1)
+
+
+def _says_so(label: object) -> bool:
+    """True and false can only be KTO's; 0 and 1 may also be classes (`shape_of_all`)."""
+    return is_label(label) and str(label).strip() not in ("0", "1")
+
+
+def _parallel(record: Record, reader: Conversation) -> bool | None:
+    value = record.get("parallel_tool_calls")
+    if value is None:
+        return None
+    if not isinstance(value, bool):
+        raise RowFault(f"`parallel_tool_calls` must be true or false, found {kind(value)}")
+    reader.translated.add("`parallel_tool_calls` is kept, and no chat template knows it")
     return value
 
 
-def _optional_text(value: object, field: str) -> str | None:
-    return None if value is None else _required_text(value, field)
-
-
-def _shown(value: object) -> str:
-    return f"'{value}'" if isinstance(value, str) else kind(value)
-
-
+_PROMPTED = frozenset({"system", "tools", "functions"})
 SHAPES = (
-    Shape("messages", frozenset({"messages"}), frozenset({"tools"}), _messages),
-    Shape("sharegpt", frozenset({"conversations"}), frozenset({"system", "tools"}), _sharegpt),
+    Shape(
+        "openai-dpo",
+        "preference",
+        frozenset({"input", "preferred_output", "non_preferred_output"}),
+        frozenset(),
+        _openai_dpo,
+    ),
+    Shape(
+        "dpo",
+        "preference",
+        frozenset({"chosen", "rejected"}),
+        frozenset({"prompt", "instruction", "input", "history"}) | _PROMPTED,
+        _dpo,
+    ),
+    Shape(
+        "messages",
+        "chat",
+        frozenset({"messages"}),
+        frozenset({"tools", "functions", "parallel_tool_calls"}),
+        _messages,
+    ),
+    Shape("sharegpt", "chat", frozenset({"conversations"}), _PROMPTED, _sharegpt),
     Shape(
         "alpaca",
+        "chat",
         frozenset({"instruction", "output"}),
         frozenset({"input", "system", "history"}),
         _alpaca,
     ),
+    Shape("kto", "labelled", frozenset({"prompt", "completion", "label"}), _PROMPTED, _kto),
     Shape(
         "prompt-completion",
+        "chat",
         frozenset({"prompt", "completion"}),
-        frozenset({"system", "tools"}),
+        _PROMPTED,
         _prompt_completion,
     ),
 )

@@ -46,7 +46,7 @@ def lineage(
             "training_rows": rows[0],
             "validation_rows": rows[1],
         },
-        "lint": lint.to_json(max_rows=_LISTED_ROWS),
+        "lint": _without_folders(lint.to_json(max_rows=_LISTED_ROWS)),
         "config": portable(settings),
         "seed": settings.seed,
         "metrics": result.metrics(),
@@ -62,6 +62,18 @@ def portable(settings: Settings) -> dict[str, Any]:
     for key in ("data", "heldout"):
         facts[key] = [Path(path).name for path in facts[key]]
     return facts
+
+
+def _without_folders(value: Any) -> Any:
+    """The lint's JSON with every `file` by its name alone."""
+    if isinstance(value, list):
+        return [_without_folders(entry) for entry in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: Path(entry).name if key == "file" else _without_folders(entry)
+        for key, entry in value.items()
+    }
 
 
 def libraries() -> dict[str, str]:

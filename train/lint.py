@@ -1,22 +1,24 @@
 """What ruins a fine-tune and can be seen in its data, before any computing is spent on it.
 
-Each rule has a name that stays, a severity and a reason in one line, and names its rows. An error
-refuses training; a warning deserves a look; an info is for knowing. Rules that need tokens run only
-where a counter is given, so that linting needs neither torch nor a base.
+Each rule (`train.lint_rules`) has a name that stays, a severity and a reason in one line, and names
+its rows. An error refuses training; a warning deserves a look; an info is for knowing. Rules that
+need tokens run only where a counter is given, so that linting needs neither torch nor a base.
+`train.fix` mends what can be mended without asking.
 
-Absent on purpose: mending (`--fix`), near duplicates that differ in words, and histograms.
+Absent on purpose: judging whether an answer is right, which takes a model.
 """
 
-from collections.abc import Callable
+from collections.abc import Collection, Sequence
 
+from hub.errors import UsageError
 from train.findings import SEVERITIES, Finding, LintReport, Severity, TokenStatistics
-from train.lint_rules import RULES, Facts, token_findings
+from train.lint_facts import Facts
+from train.lint_read import Fault, fault_findings
+from train.lint_rules import RULES
+from train.lint_tokens import TokenCounter, count_rows, statistics, token_findings
 from train.rows import DataSet, Row
 
 __all__ = ["Finding", "LintReport", "Severity", "TokenCounter", "TokenStatistics", "lint"]
-
-# (tokens in all, tokens that training learns from) of one row under the base's chat template.
-TokenCounter = Callable[[Row], tuple[int, int]]
 
 
 def lint(
@@ -25,22 +27,43 @@ def lint(
     heldout: DataSet | None = None,
     count_tokens: TokenCounter | None = None,
     max_length: int | None = None,
+    special_tokens: Sequence[str] = (),
+    faults: Sequence[Fault] = (),
+    ignore: Collection[str] = (),
 ) -> LintReport:
-    """Apply every rule; never raises for what the data holds.
+    """Apply every rule but those in `ignore`; never raises for what the data holds.
 
     `heldout` is the set that must not be trained on. `count_tokens` (see `train.tokens`) turns on
     the rules about tokens, and `max_length` is the most tokens that a row may have.
+    `special_tokens` are the base's own, which may not stand in a text. `faults` are the rows that
+    could not be read (`train.lint_read`).
+
+    Raises:
+        UsageError: when a rule to ignore is none.
     """
-    facts = Facts(dataset, heldout)
-    findings = [finding for rule in RULES for finding in rule(facts)]
+    _refuse_unknown(ignore)
+    facts = Facts(dataset, heldout, tuple(special_tokens))
+    findings = fault_findings(faults)
+    for rule in RULES:
+        if rule.check is not None and rule.name not in ignore:
+            findings += rule.check(facts)
     tokens = None
     if count_tokens is not None:
-        counted = [count_tokens(row) for row in dataset.rows]
-        findings += token_findings(dataset, counted, max_length)
-        tokens = TokenStatistics(
-            total=sum(total for total, _ in counted),
-            trained=sum(trained for _, trained in counted),
-            longest=max((total for total, _ in counted), default=0),
-        )
+        refused: list[tuple[Row, str]] = []
+        counted = count_rows(dataset.rows, count_tokens, refused)
+        findings += token_findings(dataset, counted, max_length, refused)
+        tokens = statistics(counted, max_length)
+    findings = [finding for finding in findings if finding.rule not in ignore]
     findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
-    return LintReport(dataset.name, len(dataset), tuple(findings), tokens)
+    rows = len(dataset) + len(faults)
+    return LintReport(dataset.name, rows, tuple(findings), tokens, tuple(sorted(set(ignore))))
+
+
+def _refuse_unknown(names: Collection[str]) -> None:
+    known = [rule.name for rule in RULES]
+    for name in names:
+        if name not in known:
+            raise UsageError(
+                f"there is no rule '{name}'",
+                hint=f"`hub data lint --rules` lists them: {', '.join(known)}.",
+            )

@@ -1,170 +1,57 @@
-"""The lint's rules, each a function from the facts of a data set to its findings.
+"""All rules of the lint: name, severity, what each is about, and what finds it.
 
-A rule of its own file: spellings of labels (`lint_labels`) and personal data (`lint_pii`).
+The rule's functions are in `train/lint_*.py`, a file a subject. `severity` is the worst that a rule
+gives: an error refuses training, a warning deserves a look, an info is for knowing.
 """
 
-import re
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
-from train.findings import Finding
-from train.lint_labels import label_spelling
-from train.lint_pii import personal_data
-from train.normalise import input_key, row_key
-from train.rows import DataSet, Row
+from train import (
+    lint_answers,
+    lint_duplicates,
+    lint_labels,
+    lint_pairs,
+    lint_pii,
+    lint_text,
+    lint_turns,
+)
+from train.findings import Finding, Severity
+from train.lint_facts import Facts
+from train.rows import Kind
 
 MIN_ROWS = 8
-FEW_ROWS = 50
-_PLACEHOLDERS = frozenset({"todo", "tbd", "xxx", "...", "…", "-", "--"})
-# What a finished answer ends with: closing punctuation, brackets, quotes, or a symbol (emoji).
-_UNFINISHED = re.compile(r"[\w,;–—-]$")
-_MOSTLY = 0.8
+# Below this an adapter rarely does better than a good prompt; comparing answers takes more rows.
+FEW_ROWS: dict[Kind, int] = {"chat": 50, "preference": 100, "labelled": 100}
 
 
-class Facts:
-    """A data set with the keys that several rules compare, made once."""
+@dataclass(frozen=True)
+class Rule:
+    """`check` is None for rules about rows that can't be read, and about tokens."""
 
-    def __init__(self, dataset: DataSet, heldout: DataSet | None) -> None:
-        self.dataset = dataset
-        self.heldout = heldout
-
-    @property
-    def rows(self) -> tuple[Row, ...]:
-        return self.dataset.rows
-
-    @cached_property
-    def input_keys(self) -> list[str]:
-        return [input_key(row) for row in self.rows]
-
-    @cached_property
-    def row_keys(self) -> list[str]:
-        return [row_key(row) for row in self.rows]
-
-    @cached_property
-    def exact_copies(self) -> dict[int, int]:
-        """Place of a row -> place of the first row with the same messages and tools."""
-        return _repeats([repr((row.messages, row.tools)) for row in self.rows])
-
-
-Rule = Callable[[Facts], Iterator[Finding]]
+    name: str
+    severity: Severity
+    about: str
+    check: Callable[[Facts], Iterator[Finding]] | None = None
+    fixable: bool = False
 
 
 def too_few_rows(facts: Facts) -> Iterator[Finding]:
     count = len(facts.rows)
+    few = FEW_ROWS[facts.dataset.kind] if facts.rows else 0
     if count < MIN_ROWS:
         yield Finding(
             "too-few-rows",
             "error",
             f"{count} row{'' if count == 1 else 's'}; at least {MIN_ROWS} are needed, "
-            f"and {FEW_ROWS} or more for a result to be expected",
+            f"and {few or FEW_ROWS['chat']} or more for a result to be expected",
         )
-    elif count < FEW_ROWS:
+    elif count < few:
         yield Finding(
             "too-few-rows",
             "warning",
-            f"{count} rows; below {FEW_ROWS} the adapter rarely does better than a good prompt",
+            f"{count} rows; below {few} the adapter rarely does better than a good prompt",
         )
-
-
-def empty_answer(facts: Facts) -> Iterator[Finding]:
-    blank = [row for row in facts.rows if _has_blank_turn(row)]
-    if blank:
-        yield Finding("empty-answer", "error", "an assistant's turn says nothing", tuple(blank))
-    stubs = [row for row in facts.rows if row.answer.strip().casefold() in _PLACEHOLDERS]
-    if stubs:
-        yield Finding(
-            "empty-answer", "warning", "the answer is a placeholder, not an answer", tuple(stubs)
-        )
-
-
-def _has_blank_turn(row: Row) -> bool:
-    return any(
-        message.role == "assistant" and not message.content.strip() and not message.tool_calls
-        for message in row.messages
-    )
-
-
-def exact_duplicate(facts: Facts) -> Iterator[Finding]:
-    copies = [facts.rows[place] for place in facts.exact_copies]
-    if copies:
-        yield Finding(
-            "exact-duplicate",
-            "warning",
-            "the same as an earlier row: it counts twice in training",
-            tuple(copies),
-        )
-
-
-def near_duplicate(facts: Facts) -> Iterator[Finding]:
-    exact = facts.exact_copies
-    near = [facts.rows[at] for at in _repeats(facts.row_keys) if at not in exact]
-    if near:
-        yield Finding(
-            "near-duplicate",
-            "warning",
-            "differs from an earlier row only in case, punctuation, spacing or digits",
-            tuple(near),
-        )
-
-
-def conflicting_answers(facts: Facts) -> Iterator[Finding]:
-    """Compares questions letter by letter: another number may rightly have another answer."""
-    answers: dict[str, list[int]] = defaultdict(list)
-    for place, row in enumerate(facts.rows):
-        answers[repr((row.prompt, row.tools))].append(place)
-    conflicting = [
-        place
-        for places in answers.values()
-        if len({_answer_key(facts.rows[place]) for place in places}) > 1
-        for place in places
-    ]
-    if conflicting:
-        yield Finding(
-            "conflicting-answers",
-            "warning",
-            "the same question is answered differently: the adapter can learn only the average",
-            tuple(facts.rows[place] for place in sorted(conflicting)),
-        )
-
-
-def _answer_key(row: Row) -> str:
-    # Spelling is `label-spelling`'s business.
-    return f"{row.answer.casefold().strip()} {row.messages[-1].tool_calls}"
-
-
-def leakage(facts: Facts) -> Iterator[Finding]:
-    if facts.heldout is None:
-        return
-    held = {input_key(row) for row in facts.heldout.rows}
-    leaked = [row for row, key in zip(facts.rows, facts.input_keys, strict=True) if key in held]
-    if leaked:
-        yield Finding(
-            "leakage",
-            "error",
-            f"the question is also in the held-out set '{facts.heldout.name}'",
-            tuple(leaked),
-        )
-
-
-def truncated_answer(facts: Facts) -> Iterator[Finding]:
-    texts = [row.answer.rstrip() for row in facts.rows]
-    cut = [row for row, text in zip(facts.rows, texts, strict=True) if _UNFINISHED.search(text)]
-    if cut and len(cut) <= (1 - _MOSTLY) * len(texts):
-        yield Finding(
-            "truncated-answer",
-            "warning",
-            "the answer stops without punctuation, where most end with it: it looks cut off",
-            tuple(cut),
-        )
-
-
-def labels(facts: Facts) -> Iterator[Finding]:
-    yield from label_spelling(facts.rows)
-
-
-def pii(facts: Facts) -> Iterator[Finding]:
-    yield from personal_data(facts.rows)
 
 
 def unused_column(facts: Facts) -> Iterator[Finding]:
@@ -173,54 +60,62 @@ def unused_column(facts: Facts) -> Iterator[Finding]:
         yield Finding("unused-column", "info", f"not read as part of a conversation: {names}")
 
 
-def token_findings(
-    dataset: DataSet, counted: Sequence[tuple[int, int]], max_length: int | None
-) -> Iterator[Finding]:
-    """The rules about tokens; `counted` holds (all, trained on) of each row."""
-    rows = dataset.rows
-    long = [
-        row
-        for row, (total, _) in zip(rows, counted, strict=True)
-        if max_length is not None and total > max_length
-    ]
-    if long:
-        most = max(total for total, _ in counted)
-        yield Finding(
-            "overlong",
-            "error",
-            f"longer than {max_length} tokens (the longest has {most}): its answer would be cut",
-            tuple(long),
-        )
-    mute = [row for row, (_, trained) in zip(rows, counted, strict=True) if trained == 0]
-    if mute:
-        yield Finding(
-            "no-trainable-token",
-            "error",
-            "the chat template marks nothing of it as the assistant's",
-            tuple(mute),
-        )
-
-
-def _repeats(keys: Sequence[str]) -> dict[int, int]:
-    """Place of every key that occurred before -> the place where it first did."""
-    first: dict[str, int] = {}
-    repeats: dict[int, int] = {}
-    for place, key in enumerate(keys):
-        earlier = first.setdefault(key, place)
-        if earlier != place:
-            repeats[place] = earlier
-    return repeats
-
-
 RULES: tuple[Rule, ...] = (
-    too_few_rows,
-    empty_answer,
-    leakage,
-    conflicting_answers,
-    labels,
-    exact_duplicate,
-    near_duplicate,
-    truncated_answer,
-    pii,
-    unused_column,
-)
+    Rule("malformed-row", "error", "a row can't be read as what the file is"),
+    Rule("no-answer", "error", "a conversation that ends with another than the assistant"),
+    Rule("empty-answer", "error", "an assistant's turn that says nothing",
+         lint_answers.empty_answer),
+    Rule("no-trainable-token", "error", "nothing of the row would be learned"),
+    Rule("overlong", "error", "more tokens than the base or the run can take (with --base)"),
+    Rule("not-rendered", "error", "what the base's chat template leaves out (with --base)"),
+    Rule("too-few-rows", "error", f"fewer than {MIN_ROWS} rows; few for the kind is a warning",
+         too_few_rows),
+    Rule("leakage", "error", "the question is in the held-out set; nearly so is a warning",
+         lint_duplicates.leakage),
+    Rule("same-pair", "error", "the chosen and the rejected answer are the same",
+         lint_pairs.same_pair),
+    Rule("one-label", "error", "KTO labels that are all true, or all false",
+         lint_pairs.one_label),
+    Rule("template-mark", "error", "marks of a chat template in a text, such as <|im_end|>",
+         lint_text.template_mark),
+    Rule("conflicting-answers", "warning", "the same question with different answers",
+         lint_duplicates.conflicting_answers),
+    Rule("label-spelling", "warning", "labels that differ only in case or punctuation",
+         lint_labels.label_spelling, fixable=True),
+    Rule("label-typo", "warning", "a rare label that looks like a misspelt frequent one",
+         lint_labels.label_typo),
+    Rule("exact-duplicate", "warning", "a row that is the same as an earlier one",
+         lint_duplicates.exact_duplicate, fixable=True),
+    Rule("near-duplicate", "warning", "a row that is nearly the same as an earlier one",
+         lint_duplicates.near_duplicate),
+    Rule("truncated-answer", "warning", "an answer cut off in a sentence, JSON or code",
+         lint_answers.truncated_answer),
+    Rule("placeholder", "warning", "TODO, lorem ipsum, {{name}}: places that nobody filled in",
+         lint_answers.placeholder),
+    Rule("refusal", "warning", "boilerplate such as \"As an AI language model\"",
+         lint_answers.refusal),
+    Rule("echoed-question", "warning", "an answer that repeats the question",
+         lint_answers.echoed_question),
+    Rule("one-answer", "warning", "most rows have one and the same answer",
+         lint_answers.one_answer),
+    Rule("turn-order", "warning", "turns that do not alternate, system messages in the middle",
+         lint_turns.turn_order),
+    Rule("tool-call", "warning", "calls of tools that are not there, or without JSON arguments",
+         lint_turns.tool_call),
+    Rule("system-spelling", "warning", "system prompts that differ only in whitespace",
+         lint_text.system_spelling, fixable=True),
+    Rule("damaged-encoding", "warning", "letters that a wrong encoding broke, such as Ã©",
+         lint_text.damaged_encoding),
+    Rule("control-character", "warning", "control characters that nobody sees",
+         lint_text.control_character),
+    Rule("length-preference", "warning", "the preferred answer is always the longer one",
+         lint_pairs.length_preference),
+    Rule("pii", "warning", "card and account numbers, keys; addresses and numbers as info",
+         lint_pii.personal_data),
+    Rule("few-of-label", "info", "labels with very few rows", lint_labels.few_of_label),
+    Rule("language-mix", "info", "a few answers in another language than the rest",
+         lint_text.language_mix),
+    Rule("stray-whitespace", "info", "texts that begin or end with spaces or line breaks",
+         lint_text.stray_whitespace, fixable=True),
+    Rule("unused-column", "info", "columns that are not part of a conversation", unused_column),
+)  # fmt: skip

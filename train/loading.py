@@ -50,9 +50,17 @@ def load_tuned(source: str, adapter: Path, *, quantize: str | None = None) -> An
         TrainingError: when the adapter cannot be.
     """
     ready(quantize=quantize is not None)  # before peft, which else compiles what is not needed
+    return with_adapter(load_base(source, quantize=quantize), adapter)
+
+
+def with_adapter(base: Any, adapter: Path) -> Any:
+    """A loaded base with an adapter put into it; `unload()` of the result gives the base back.
+
+    Raises:
+        TrainingError: when the adapter can't be loaded; what is left of the base is not to be used.
+    """
     from peft import PeftModel
 
-    base = load_base(source, quantize=quantize)
     try:
         with quiet():
             return PeftModel.from_pretrained(base, str(adapter)).eval()

@@ -19,13 +19,14 @@ from hub.errors import HubError, InvalidData, TrainingError
 from hub.home import Home
 from hub.manifest import canonical_json
 from hub.names import AdapterRef, parse_reference
+from hub.publish import servable_folder
 from hub.records import Base, Run, Version
 from hub.registry import Registry
 from hub.store import Store
 from train.checkpoints import parent_shape
 from train.config import Settings, TrainConfig, settle
 from train.findings import LintReport
-from train.formats import read_dataset
+from train.formats import read_dataset, require_kind
 from train.lineage import lineage
 from train.lint import lint
 from train.presets import BaseFacts
@@ -107,11 +108,10 @@ def _read(registry: Registry, home: Home, config: TrainConfig) -> _Inputs:
                 f"{parent} stands on the base '{parent.base}', not on '{found.name}'",
                 hint=f"Leave the base out, or set it to {parent.base}.",
             )
-        store = Store(home)
-        store.verify(parent)
-        folder = store.folder(parent)
-    dataset = read_dataset(config.data)
-    kept_apart = read_dataset(config.heldout) if config.heldout else None
+        folder = servable_folder(Store.of(registry), parent)
+    dataset = read_dataset(config.data, columns=config.columns)
+    require_kind(dataset, "chat", f"the method {config.method}")
+    kept_apart = read_dataset(config.heldout, columns=config.columns) if config.heldout else None
     _refuse_errors(lint(dataset, heldout=kept_apart))
     return _Inputs(found, dataset, kept_apart, parent, folder)
 

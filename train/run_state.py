@@ -8,20 +8,20 @@ that program ends. The lock in a run's folder, which dies with its process, keep
 """
 
 import fcntl
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, cast
 
 from hub.errors import Conflict, TrainingError
+from hub.ledger import process_lives
 from hub.records import Run
 
 State = Literal["running", "finished", "failed", "interrupted"]
 
 
 def run_state(run: Run) -> State:
-    if run.status == "running" and not _alive(run.pid):
+    if run.status == "running" and not process_lives(run.pid):
         return "interrupted"
     return cast(State, run.status)
 
@@ -59,13 +59,3 @@ def locked(folder: Path) -> Iterator[None]:
         except OSError as error:
             raise Conflict("another process is working on this run", where=str(folder)) from error
         yield
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

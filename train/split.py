@@ -15,23 +15,29 @@ The share of validation rows is therefore near `validation`, not equal to it.
 """
 
 import hashlib
+from collections.abc import Callable
 
 from hub.errors import InvalidConfig
 from train.normalise import input_key
-from train.rows import DataSet
+from train.rows import DataSet, Row
 
 MIN_ROWS = 8
 
 
-def split(dataset: DataSet, *, validation: float) -> tuple[DataSet, DataSet]:
+def split(
+    dataset: DataSet, *, validation: float, key: Callable[[Row], str] = input_key
+) -> tuple[DataSet, DataSet]:
     """The training and the validation rows, each in their order.
+
+    Rows of the same `key` stay together. A key that looks at other rows (groups of near duplicates)
+    gives up stability for it: adding rows may then join two groups.
 
     Raises:
         InvalidConfig: when `validation` is not a share from 0 to 0.5.
     """
     if not 0 <= validation <= 0.5:
         raise InvalidConfig([f"validation: {validation} is not a share from 0 to 0.5"])
-    places = [place(input_key(row)) for row in dataset.rows]
+    places = [place(key(row)) for row in dataset.rows]
     chosen = {value for value in places if value < validation}
     if validation > 0 and len(dataset) >= MIN_ROWS:
         chosen.add(min(places))

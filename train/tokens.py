@@ -6,21 +6,45 @@ them for the families that it knows. A template that would train on nothing, or 
 model to stop, is refused.
 
 The same encoding serves the lint, the trainer and the samples, so what is counted is what is
-trained on. Importing this module imports no library; loading a tokenizer does.
+trained on. What a row says and a template would leave out is refused, never dropped: tools and
+calls that the template does not render, and `weight` 0 where turns can't be told apart.
+
+Importing this module imports no library; loading a tokenizer does.
 """
 
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
-from hub.errors import BaseError, InvalidConfig
+from hub.errors import BaseError, InvalidConfig, InvalidData
 from train.rows import Message, Row
 from train.runtime import quiet
 
 _MARKER = re.compile(r"\{%-?\s*generation\s*-?%\}")
 _PROBE = (Message("user", "Hello"), Message("assistant", "Hello there"))
+_PROBE_NAME, _PROBE_ANSWER = "look_up_parcel", "on its way"
+_PROBE_TOOL = {
+    "type": "function",
+    "function": {
+        "name": _PROBE_NAME,
+        "description": "Where a parcel is",
+        "parameters": {"type": "object", "properties": {"id": {"type": "string"}}},
+    },
+}
+_PROBE_CALL = {
+    "id": "call00001",  # nine letters and digits, which Mistral's templates insist on
+    "type": "function",
+    "function": {"name": _PROBE_NAME, "arguments": '{"id": "7"}'},
+}
+_PROBE_CALLED = (
+    _PROBE[0],
+    Message("assistant", "", tool_calls=(_PROBE_CALL,)),
+    Message("tool", _PROBE_ANSWER, name=_PROBE_NAME, tool_call_id="call00001"),
+    _PROBE[1],
+)
 
 
 @dataclass(frozen=True)
@@ -60,8 +84,30 @@ class ChatTokenizer:
         return chat
 
     def encode(self, row: Row) -> Encoded:
-        """The row's tokens under the template; raises what the template raises."""
-        return self.encode_messages(row.messages, row.tools)
+        """The row's tokens under the template; raises what the template raises.
+
+        Raises:
+            InvalidData: when the template would leave out tools that the row has, or can't honour
+                a weight of 0.
+        """
+        self._refuse_unrendered(row)
+        encoded = self.encode_messages(row.messages, row.tools)
+        if all(message.weight != 0 for message in row.messages):
+            return encoded
+        answers = [message for message in row.messages if message.role == "assistant"]
+        turns = _turns(encoded.trained)
+        if len(turns) != len(answers):
+            raise InvalidData(
+                f"the base's chat template marks {len(turns)} answers of the {len(answers)} that "
+                "the row has, so which of them has weight 0 can't be told",
+                where=f"{row.file}, row {row.number}",
+                hint="Leave the weights out, or the turns that have them.",
+            )
+        trained = list(encoded.trained)
+        for message, (start, end) in zip(answers, turns, strict=True):
+            if message.weight == 0:
+                trained[start:end] = [False] * (end - start)
+        return Encoded(encoded.ids, tuple(trained))
 
     def count(self, row: Row) -> tuple[int, int]:
         """(tokens, trained tokens) for the lint; (0, 0) where the template refuses the row."""
@@ -83,6 +129,39 @@ class ChatTokenizer:
                 add_generation_prompt=True,
             )
         )
+
+    def _refuse_unrendered(self, row: Row) -> None:
+        unrendered = None
+        if row.tools and not self._renders[0]:
+            unrendered = "tools"
+        elif any(message.tool_calls for message in row.messages) and not self._renders[1]:
+            unrendered = "calls of tools"
+        elif any(message.role == "tool" for message in row.messages) and not self._renders[2]:
+            unrendered = "what tools answer"
+        if unrendered is not None:
+            raise InvalidData(
+                f"the row has {unrendered}, which the base's chat template does not show",
+                where=f"{row.file}, row {row.number}",
+                hint="Train on a base whose template knows tools, or leave these rows out.",
+            )
+
+    @cached_property
+    def _renders(self) -> tuple[bool, bool, bool]:
+        """Whether the template shows tools, calls of tools, and their answers."""
+        return (
+            self._shows([*_PROBE], _PROBE_NAME, [_PROBE_TOOL]),
+            self._shows(_PROBE_CALLED, _PROBE_NAME, []),
+            self._shows(_PROBE_CALLED, _PROBE_ANSWER, []),
+        )
+
+    def _shows(
+        self, messages: Sequence[Message], text: str, tools: Sequence[dict[str, Any]]
+    ) -> bool:
+        try:
+            encoded = self.encode_messages(messages, tools)
+        except Exception:  # templates raise what they like; a row of this sort meets it again
+            return False
+        return text in str(self.tokenizer.decode(encoded.ids))
 
     def encode_messages(
         self, messages: Sequence[Message], tools: Sequence[dict[str, Any]] = ()
@@ -159,10 +238,18 @@ def _training_template(tokenizer: Any, source: str) -> str:
 
 def _for_template(message: Message) -> dict[str, Any]:
     """Templates want a call's arguments as an object; OpenAI's files hold them as JSON text."""
-    facts = message.to_json()
+    facts = replace(message, weight=None, refusal=False).to_json()
     if message.tool_calls:
         facts["tool_calls"] = [_with_arguments(call) for call in message.tool_calls]
     return facts
+
+
+def _turns(trained: Sequence[bool]) -> list[tuple[int, int]]:
+    """Start and end of each stretch of trained tokens; the opening of a turn lies between two."""
+    edges = [at for at, mark in enumerate(trained) if mark != (at > 0 and trained[at - 1])]
+    if trained and trained[-1]:
+        edges.append(len(trained))
+    return list(zip(edges[::2], edges[1::2], strict=True))
 
 
 def _with_arguments(call: dict[str, Any]) -> dict[str, Any]:

@@ -1,100 +1,79 @@
-"""`hub promote|rollback|history`: the movable names of versions, and every move that they made."""
+"""`hub promote|rollback|history|alias`: the movable names of versions, and every move they made."""
+
+from typing import TYPE_CHECKING
 
 import click
 
-from hub.cli.output import json_option, print_json, print_table
-from hub.errors import Conflict, UsageError
+from hub.cli.output import hint, json_option, print_json, print_table
+from hub.cli.where import hub_option, open_hub
+
+if TYPE_CHECKING:
+    from hub.records import AliasMove
+
+_expect_option = click.option(
+    "--expect",
+    type=int,
+    metavar="NUMBER",
+    help="Only if the alias names this version now; 0: only if there is no such alias yet.",
+)
+_force_option = click.option(
+    "--force", is_flag=True, help="Against the gate; it is recorded, with --why."
+)
+_why_option = click.option("--why", default="", help="The reason, kept in the history.")
 
 
 @click.command()
 @click.argument("reference")
 @click.option("--to", "alias", default="production", show_default=True, help="The alias to move.")
-@click.option("--expect", type=int, metavar="NUMBER", help="Only if the alias names this now.")
-@click.option("--force", is_flag=True, help="Promote against the gate; it is recorded.")
-@click.option("--why", default="", help="The reason, kept in the history.")
+@_expect_option
+@_force_option
+@_why_option
+@hub_option
 @json_option
 def promote(
-    reference: str, alias: str, expect: int | None, force: bool, why: str, as_json: bool
+    reference: str,
+    alias: str,
+    expect: int | None,
+    force: bool,
+    why: str,
+    hub_url: str | None,
+    as_json: bool,
 ) -> None:
     """Point an alias (production) at a version. A running server follows at its next request.
 
-    Production wants an evaluation that says PASS (`hub eval`), or --force with --why.
+    Production, like every protected alias, wants an evaluation that says PASS (`hub eval`), or
+    --force with --why.
     """
-    from hub.evaluation.gate import require_pass
-    from hub.home import Home
-    from hub.names import PRODUCTION, parse_adapter_reference, parse_alias
-    from hub.registry import Registry
-
-    parse_alias(alias)
-    if force and not why.strip():
-        raise UsageError("--force wants a reason", hint="Add --why 'REASON'.")
-    with Registry.open(Home.from_environment()) as registry:
-        version = registry.resolve(parse_adapter_reference(reference))
-        if registry.aliases.of(version.adapter).get(alias) == version.number:
-            raise Conflict(f"{version.adapter}@{alias} is {version} already")
-        evaluations = registry.ledger.evaluations(version)
-        if alias == PRODUCTION and not force:
-            require_pass(version, evaluations)
-        move = registry.aliases.move(
-            version,
-            alias,
-            expect=expect,
-            why=why,
-            verdict=evaluations[0].verdict if evaluations else "NONE",
-            forced=force,
-        )
-    if as_json:
-        print_json(move)
-    else:
-        before = f" (was @{move.from_number})" if move.from_number else ""
-        click.echo(f"{version.adapter}@{alias} -> {version}{before}")
+    with open_hub(hub_url) as hub:
+        move = hub.promote(reference, alias, expect=expect, force=force, why=why)
+    _report(_adapter(reference), move, as_json)
 
 
 @click.command()
 @click.argument("name")
 @click.option("--to", "number", type=int, metavar="NUMBER", help="This version, not the last one.")
-@click.option("--why", default="", help="The reason, kept in the history.")
+@_why_option
+@hub_option
 @json_option
-def rollback(name: str, number: int | None, why: str, as_json: bool) -> None:
+def rollback(name: str, number: int | None, why: str, hub_url: str | None, as_json: bool) -> None:
     """Point production back at the version before the present one.
 
-    With --to, at another version that production has named before.
+    With --to, at another version that production has named before. Deleted versions are skipped.
     """
-    from hub.home import Home
-    from hub.registry import Registry
-
-    with Registry.open(Home.from_environment()) as registry:
-        if number is None:
-            version = registry.before_rollback(name)
-        else:
-            version = registry.versions.get(name, number)
-            moves = registry.aliases.history(name, "production")
-            if number not in {move.to_number for move in moves}:
-                raise Conflict(
-                    f"{version} has never been in production, so there is no rolling back to it",
-                    hint=f"`hub promote {version}` asks the gate first.",
-                )
-        current = registry.aliases.of(name).get("production")
-        if current == version.number:
-            raise Conflict(f"{name}@production is version {current} already")
-        move = registry.aliases.move(version, action="rollback", expect=current, why=why)
-    if as_json:
-        print_json(move)
-    else:
-        click.echo(f"{name}@production -> {version} (was @{move.from_number})")
+    with open_hub(hub_url) as hub:
+        move = hub.rollback(name, to=number, why=why)
+    _report(name, move, as_json)
 
 
 @click.command()
 @click.argument("name")
+@click.option("--alias", help="The moves of this alias only.")
+@hub_option
 @json_option
-def history(name: str, as_json: bool) -> None:
+def history(name: str, alias: str | None, hub_url: str | None, as_json: bool) -> None:
     """List every move of an adapter's aliases, newest first."""
-    from hub.home import Home
-    from hub.registry import Registry
-
-    with Registry.open(Home.from_environment()) as registry:
-        registry.versions.of(name)
-        moves = registry.aliases.history(name)
+    with open_hub(hub_url) as hub:
+        moves = list(hub.history(name, alias))
     if as_json:
         print_json(moves)
         return
@@ -103,7 +82,7 @@ def history(name: str, as_json: bool) -> None:
             m.at[:19].replace("T", " "),
             m.alias,
             m.action,
-            f"{m.from_number or '-'} -> {m.to_number or '-'}",
+            f"{_number(m.from_number, m.from_deleted)} -> {_number(m.to_number, m.to_deleted)}",
             m.verdict + (" (forced)" if m.forced else ""),
             m.who,
             m.why,
@@ -111,3 +90,124 @@ def history(name: str, as_json: bool) -> None:
         for m in moves
     ]
     print_table(["when (UTC)", "alias", "action", "version", "gate", "who", "why"], rows)
+
+
+@click.group()
+def alias() -> None:
+    """Name versions, and protect names."""
+
+
+@alias.command("set")
+@click.argument("reference")
+@click.argument("alias")
+@_expect_option
+@_force_option
+@_why_option
+@hub_option
+@json_option
+def set_(
+    reference: str,
+    alias: str,
+    expect: int | None,
+    force: bool,
+    why: str,
+    hub_url: str | None,
+    as_json: bool,
+) -> None:
+    """Point ALIAS at the version that REFERENCE means: `hub alias set support@3 candidate`.
+
+    A protected alias wants the gate's PASS here too.
+    """
+    with open_hub(hub_url) as hub:
+        move = hub.set_alias(reference, alias, expect=expect, force=force, why=why)
+    _report(_adapter(reference), move, as_json)
+
+
+@alias.command("rm")
+@click.argument("reference", metavar="NAME@ALIAS")
+@_why_option
+@hub_option
+@json_option
+def rm(reference: str, why: str, hub_url: str | None, as_json: bool) -> None:
+    """Take an alias away; the version and the history stay.
+
+    Production can be moved but not removed. Another protected alias wants --why.
+    """
+    from hub.errors import InvalidReference
+    from hub.names import Alias, parse_adapter_reference
+
+    parsed = parse_adapter_reference(reference)
+    if not isinstance(parsed.selector, Alias):
+        raise InvalidReference(
+            f"'{reference}' names no alias", hint=f"Write it like {parsed.name}@candidate."
+        )
+    with open_hub(hub_url) as hub:
+        move = hub.remove_alias(parsed.name, parsed.selector.value, why=why)
+    _report(parsed.name, move, as_json)
+
+
+@alias.command("ls")
+@click.argument("name", required=False)
+@hub_option
+@json_option
+def ls(name: str | None, hub_url: str | None, as_json: bool) -> None:
+    """List the aliases of one adapter, or of all."""
+    with open_hub(hub_url) as hub:
+        found = hub.aliases(name)
+    if as_json:
+        print_json(found)
+    elif found:
+        print_table(
+            ["adapter", "alias", "version>", ""],
+            [[a.adapter, a.alias, a.number, "protected" if a.protected else ""] for a in found],
+        )
+    else:
+        hint("There are no aliases yet. The first version of an adapter becomes production.")
+
+
+@alias.command("protect")
+@click.argument("alias")
+@hub_option
+@json_option
+def protect(alias: str, hub_url: str | None, as_json: bool) -> None:
+    """Let only versions with the gate's PASS take an alias of this name, in every adapter."""
+    _protect(alias, True, hub_url, as_json)
+
+
+@alias.command("unprotect")
+@click.argument("alias")
+@hub_option
+@json_option
+def unprotect(alias: str, hub_url: str | None, as_json: bool) -> None:
+    """Protect an alias name no longer. Production stays protected."""
+    _protect(alias, False, hub_url, as_json)
+
+
+def _protect(alias: str, protected: bool, hub_url: str | None, as_json: bool) -> None:
+    with open_hub(hub_url) as hub:
+        names = hub.protect(alias, protected=protected)
+    if as_json:
+        print_json(names)
+    else:
+        click.echo(f"protected: {', '.join(names)}")
+
+
+def _report(name: str, move: "AliasMove", as_json: bool) -> None:
+    if as_json:
+        print_json(move)
+        return
+    before = f" (was @{move.from_number})" if move.from_number else ""
+    if move.to_number is None:
+        click.echo(f"{name}@{move.alias} is removed{before}")
+    else:
+        click.echo(f"{name}@{move.alias} -> {name}@{move.to_number}{before}")
+
+
+def _adapter(reference: str) -> str:
+    return reference.partition("@")[0]
+
+
+def _number(number: int | None, deleted: bool) -> str:
+    if number is None:
+        return "-"
+    return f"{number} (deleted)" if deleted else str(number)

@@ -71,11 +71,12 @@ def evaluate(
     from hub.home import Home
     from hub.names import parse_adapter_reference
     from hub.registry import Registry
-    from train.formats import read_dataset
+    from train.formats import read_dataset, require_kind
 
     with Registry.open(Home.from_environment()) as registry:
         version = registry.resolve(parse_adapter_reference(reference))
         dataset = read_dataset([data])
+        require_kind(dataset, "chat", "an evaluation")
         if dataset.digest == (version.lineage.get("dataset") or {}).get("digest"):
             raise InvalidData(
                 f"these are the rows that {version} was trained on",

@@ -2,26 +2,42 @@
 
 import click
 
-from hub.cli.output import hint, json_option, print_json
+from hub.cli.output import hint, json_option, note, print_json
 
 
 @click.command()
+@click.option("--store", "place", metavar="PLACE",
+              help="Keep blobs in another folder, s3://BUCKET/PREFIX or gs://….")  # fmt: skip
 @json_option
-def init(as_json: bool) -> None:
+def init(place: str | None, as_json: bool) -> None:
     """Make a hub in this folder (or HUB_HOME): registry.db and .hub/.
 
-    Running it again changes nothing.
+    Running it again changes nothing; with another --store, what is stored is copied there first.
+    Credentials of a bucket come from where its tools read them (AWS_…, ~/.aws, GOOGLE_…).
     """
     from hub.home import Home
     from hub.registry import Registry
+    from hub.relocate import choose_store, keep_blobs_in
+    from hub.store import Store
 
     home = Home.from_environment()
     known = home.exists()
+    # Before anything is made: a misspelt bucket leaves no hub behind.
+    store = choose_store(home, place) if place else None
     with Registry.create(home) as registry:
+        before = Store.of(registry).blobs.url
+        copied = keep_blobs_in(registry, store) if store else 0
         bases = [base.name for base in registry.bases.all()]
+        blobs = Store.of(registry).blobs.url
     if as_json:
-        print_json({"home": str(home.root), "created": not known, "bases": bases})
+        facts = {"home": str(home.root), "created": not known, "store": blobs}
+        print_json({**facts, "copied": copied, "bases": bases})
         return
     click.echo(f"{'already a hub' if known else 'made a hub'}: {home.root}")
+    if place or blobs != str(home.blobs):
+        note(f"Its blobs are in {blobs}.")
+    if copied:
+        note(f"{copied} files were copied there; they are also still in {before}.")
+        hint("Restart `hub serve` if it runs: it still looks in the old place.")
     if not bases:
         hint("Next: `hub base starter` (a small model, built here) or `hub base add MODEL`.")

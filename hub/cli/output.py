@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -21,18 +22,52 @@ def print_json(value: object) -> None:
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """A table on stdout; columns named with a trailing '>' are right-aligned.
 
-    Piped, it is as wide as it needs to be, so that nothing is cut.
+    Piped, it is as wide as it needs to be, so that nothing is cut; a terminal that is too narrow
+    gets its cells wrapped.
     """
+    texts = [["" if cell is None else str(cell) for cell in row] for row in rows]
+    right = [column.endswith(">") for column in columns]
+    titles = [column.rstrip(">") for column in columns]
+    widths = [max(map(_cells, column)) for column in zip(titles, *texts, strict=True)]
+    room = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
+    lines = any("\n" in text for row in texts for text in row)
+    if lines or sum(widths) + 2 * (len(widths) - 1) > room:
+        _print_wrapped(titles, right, texts)
+        return
+    padded = [
+        "  ".join(
+            " " * (width - _cells(text)) + text if r else text + " " * (width - _cells(text))
+            for text, width, r in zip(row, widths, right, strict=True)
+        ).rstrip()
+        for row in (titles, *texts)
+    ]
+    click.secho(padded[0], bold=True)
+    for line in padded[1:]:
+        click.echo(line)
+
+
+def _cells(text: str) -> int:
+    """How wide a text is on a terminal."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
+
+
+def _print_wrapped(
+    titles: Sequence[str], right: Sequence[bool], texts: Sequence[Sequence[str]]
+) -> None:
+    """By rich, which wraps cells; on 1,000 rows it takes longer than all the rest of `hub ls`."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for column in columns:
-        right = column.endswith(">")
-        table.add_column(column.rstrip(">"), justify="right" if right else "left")
-    for row in rows:
-        table.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
+    for title, is_right in zip(titles, right, strict=True):
+        table.add_column(title, justify="right" if is_right else "left")
+    for row in texts:
+        table.add_row(*map(Text, row))
     console = Console(width=None if sys.stdout.isatty() else 400, highlight=False)
     # rich pads every line to its columns' widths; a pipe wants none of that.
     with console.capture() as captured:
@@ -71,6 +106,11 @@ def progress_bar(*columns: Any) -> "Progress":
         console=Console(stderr=True),
         transient=False,
     )
+
+
+def printable(text: str) -> str:
+    """For what came from elsewhere and ends up in a terminal: nothing of it may steer that."""
+    return "".join(sign if sign.isprintable() else "?" for sign in text)
 
 
 def percent(share: float) -> str:

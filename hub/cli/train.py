@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hub.cli.data_options import map_option
 from hub.cli.output import hint, json_option, note, print_json, progress_bar
 from hub.errors import UsageError
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 @click.argument("name")
 @click.option("--data", "data_", multiple=True, type=click.Path(path_type=Path),
               help="Rows to train on; can be repeated.")  # fmt: skip
+@map_option
 @click.option("--config", type=click.Path(path_type=Path), help="A YAML file; flags win over it.")
 @click.option("--heldout", multiple=True, type=click.Path(path_type=Path),
               help="Rows that must not be in the data; can be repeated.")  # fmt: skip
@@ -81,8 +83,8 @@ def resume_run(registry: "Registry", home: "Home", run: "Run", *, as_json: bool)
             hint=f"Publish it: `hub publish {run.adapter} {run.id}`.",
         )
     # The rest of what the run was told is in its own record.
-    kept = ("adapter", "data", "heldout", "base", "continue_from", "quantize", "seed")
-    asked = TrainConfig.load(None, {key: run.config[key] for key in kept})
+    kept = ("adapter", "data", "heldout", "columns", "base", "continue_from", "quantize", "seed")
+    asked = TrainConfig.load(None, {key: run.config[key] for key in kept if key in run.config})
     with _training_bar() as show:
         run = run_training(registry, home, asked, progress=show, resume=run)
     finish(registry, home, run, no_publish=False, as_json=as_json)
@@ -92,7 +94,9 @@ def finish(
     registry: "Registry", home: "Home", run: "Run", *, no_publish: bool, as_json: bool
 ) -> None:
     """Say what a run made, and publish it."""
+    from hub.cli.effect import ModelEffect
     from hub.cli.versions import publish_run, report_published
+    from hub.local import LocalHub
 
     metrics = (run.lineage or {}).get("metrics", {})
     facts = {"run": run.id, "metrics": metrics, "report": str(home.runs / run.id / "report.html")}
@@ -110,8 +114,8 @@ def finish(
             click.echo(f"run {run.id}")
             hint(f"Next: `hub publish {run.adapter}`.")
         return
-    version, created = publish_run(registry, home, run)
-    report_published(registry, version, created, as_json, facts)
+    here = LocalHub(home, registry, ModelEffect())
+    report_published(publish_run(here, here, run), as_json, facts)
 
 
 class _training_bar:

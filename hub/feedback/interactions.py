@@ -2,13 +2,20 @@
 
 Beside the registry rather than in it, so that traffic can't slow or bloat it and logs can be wiped
 or kept on their own terms. Who may write is the caller's business; nothing here talks HTTP.
+
+What is committed survives its process being killed at any moment. What people say (feedback,
+comparisons, votes) is forced to the disk as well, and with it all that was recorded before; single
+interactions are not, since a disk takes milliseconds for that: only a power cut or a crash of the
+whole machine can lose the last of them.
 """
 
 import json
 import secrets
 import time
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from operator import attrgetter
 from typing import Any
 
 from hub.clock import now
@@ -80,11 +87,19 @@ def new_id(prefix: str) -> str:
     return f"{prefix}_{time.time_ns() // 1_000_000:012x}{secrets.token_hex(8)}"
 
 
+_COLUMNS = tuple(field.name for field in fields(Interaction))
+_INSERT = (
+    f"INSERT INTO interactions ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"
+)
+_row = attrgetter(*_COLUMNS)
+
+
 class InteractionLog:
     """Serialise access yourself where several threads share one."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
+        db.execute("PRAGMA synchronous = NORMAL")
 
     @classmethod
     def open(cls, home: Home, *, any_thread: bool = False) -> "InteractionLog":
@@ -108,7 +123,7 @@ class InteractionLog:
     def record(self, interactions: Iterable[Interaction]) -> None:
         """Commit a group of interactions in one transaction."""
         with transaction(self._db):
-            self._db.table("interactions").insert_all(asdict(entry) for entry in interactions)
+            self._db.conn.executemany(_INSERT, map(_row, interactions))
 
     def get(self, interaction_id: str) -> Interaction:
         """Raises UnknownInteraction."""
@@ -153,7 +168,7 @@ class InteractionLog:
             raise InvalidData("thumb is 1 (up) or -1 (down)")
         if edit is not None and not edit.strip():
             raise InvalidData("an edited answer can't be empty")
-        with transaction(self._db):
+        with self._forced():
             key: Any = (
                 self._db.table("feedback")
                 .insert(
@@ -185,7 +200,7 @@ class InteractionLog:
         self, messages: list[dict[str, Any]], left_arm: str, right_arm: str
     ) -> Comparison:
         comparison_id = new_id("cmp")
-        with transaction(self._db):
+        with self._forced():
             self._db.table("comparisons").insert(
                 {
                     "id": comparison_id,
@@ -199,7 +214,7 @@ class InteractionLog:
 
     def answer_comparison(self, comparison_id: str, left: str, right: str) -> None:
         """Attach the interactions that answered."""
-        with transaction(self._db):
+        with self._forced():
             self._db.execute(
                 "UPDATE comparisons SET left_interaction = ?, right_interaction = ? WHERE id = ?",
                 [left, right, comparison_id],
@@ -216,7 +231,7 @@ class InteractionLog:
         """
         if vote not in VOTES:
             raise InvalidData(f"a vote is one of {', '.join(VOTES)}, not '{vote}'")
-        with transaction(self._db):
+        with self._forced():
             comparison = self.comparison(comparison_id)
             if comparison.vote is not None:
                 raise Conflict(f"this comparison was voted '{comparison.vote}' already")
@@ -243,3 +258,13 @@ class InteractionLog:
         """Oldest first."""
         rows = self._db.query("SELECT * FROM comparisons ORDER BY id")
         return [Comparison(**{**row, "messages": json.loads(row["messages"])}) for row in rows]
+
+    @contextmanager
+    def _forced(self) -> Iterator[None]:
+        """A transaction that is on the disk when this returns."""
+        self._db.execute("PRAGMA synchronous = FULL")
+        try:
+            with transaction(self._db):
+                yield
+        finally:
+            self._db.execute("PRAGMA synchronous = NORMAL")

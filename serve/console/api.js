@@ -54,7 +54,17 @@ async function json(path, options) {
   return body ?? {};
 }
 
-export const adapters = () => json("hub/adapters");
+/** Every page of /hub/adapters as one: { base, items }. */
+export async function adapters() {
+  const items = [];
+  let page = { next: "" };
+  do {
+    page = await json(`hub/adapters?limit=1000${page.next ? `&cursor=${encodeURIComponent(page.next)}` : ""}`);
+    items.push(...(page.items ?? []));
+  } while (page.next);
+  return { base: page.base, items };
+}
+
 export const residency = () => json("hub/residency");
 export const suggestions = () => json("hub/suggestions");
 export const compare = (body, signal) => json("hub/comparisons", { body, signal });

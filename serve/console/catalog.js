@@ -13,10 +13,11 @@ function versionsOf(adapter) {
   return [...new Set(known)].sort((a, b) => b - a);
 }
 
-/** The answer of /hub/adapters as { base, adapters: [{ name, base, aliases, versions }] }, whatever else it holds. */
+/** What /hub/adapters tells as { base, adapters: [{ name, base, aliases, versions }] }: those on the served base. */
 export function readCatalog(body) {
-  const adapters = list(body?.adapters)
-    .filter((adapter) => text(adapter?.name))
+  const served = text(body?.base?.name);
+  const adapters = list(body?.items)
+    .filter((adapter) => text(adapter?.name) && text(adapter.base) === served)
     .map((adapter) => {
       const aliases = {};
       for (const [alias, version] of Object.entries(adapter.aliases ?? {})) {
@@ -25,7 +26,7 @@ export function readCatalog(body) {
       const known = { name: text(adapter.name), base: text(adapter.base), aliases };
       return { ...known, versions: versionsOf({ ...adapter, aliases }) };
     });
-  return { base: text(body?.base?.name ?? body?.base), adapters };
+  return { base: served, adapters };
 }
 
 /** [{ value, note, exact }]: `exact` is the version that the reference means now. */

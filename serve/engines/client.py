@@ -10,6 +10,7 @@ from weakref import WeakSet
 
 import aiohttp
 import orjson
+from yarl import URL
 
 from hub.errors import EngineRefused, EngineUnavailable
 
@@ -18,6 +19,8 @@ _KEEPALIVE_S = 4.0
 _CONTROL_TIMEOUT = aiohttp.ClientTimeout(total=60)
 _HEALTH_TIMEOUT = aiohttp.ClientTimeout(total=10)
 _JSON = {"content-type": "application/json"}
+# Worked out by aiohttp for each request, and nothing that an engine looks at.
+_LEFT_OUT = ("accept", "accept-encoding", "user-agent")
 
 
 class EngineAnswer:
@@ -60,10 +63,13 @@ class EngineAnswer:
 class EngineClient:
     def __init__(self, url: str, *, silence_s: float) -> None:
         self.url = url.rstrip("/")
-        self._silence_s = silence_s
+        self._urls: dict[str, URL] = {}
+        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=silence_s)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEPALIVE_S),
             auto_decompress=False,
+            skip_auto_headers=_LEFT_OUT,
+            cookie_jar=aiohttp.DummyCookieJar(),
             # Proxies from the environment are for the outside world.
             trust_env=False,
         )
@@ -122,10 +128,12 @@ class EngineClient:
             raise EngineRefused(f"the engine refused to unload {shown}: {_reason(status, text)}")
 
     async def open(self, path: str, body: bytes) -> EngineAnswer:
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=self._silence_s)
+        url = self._urls.get(path)
+        if url is None:
+            url = self._urls[path] = URL(f"{self.url}{path}")
         try:
             response = await self._session.post(
-                f"{self.url}{path}", data=body, headers=_JSON, timeout=timeout
+                url, data=body, headers=_JSON, timeout=self._timeout, allow_redirects=False
             )
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise _unavailable("the engine does not answer", error) from error

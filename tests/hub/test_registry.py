@@ -3,15 +3,19 @@
 import multiprocessing
 import shutil
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from hub import database
 from hub.clock import now
 from hub.errors import (
     AdapterRejected,
     AliasMoved,
     Conflict,
+    HubError,
     InvalidName,
     InvalidReference,
     NoHome,
@@ -22,6 +26,7 @@ from hub.manifest import BaseIdentity, FileEntry, Manifest
 from hub.names import AdapterRef, Alias, Digest, Number
 from hub.records import Base, Version
 from hub.registry import Registry
+from tests.command import Hub
 
 
 def add(registry: Registry, base: Base, content: int, name: str = "support") -> Version:
@@ -169,6 +174,76 @@ def test_two_processes_promoting_at_once(registry: Registry, base: Base, home: H
         child.join(60)
     assert set(outcomes) == {"won", "lost"}
     assert outcomes["won"] == outcomes["lost"] == registry.aliases.of("support")["production"]
+
+
+def test_two_commands_promoting_at_once(registry: Registry, base: Base, home: Home) -> None:
+    """The same from the command line: one exits with 0, the other says what it is now."""
+    for content in (1, 2, 3):
+        add(registry, base, content)
+    hub = Hub(home.root)
+    children = {
+        number: subprocess.Popen(
+            [sys.executable, "-m", "hub", "promote", f"support@{number}", "--expect", "1",
+             "--force", "--why", "at once"],
+            cwd=home.root,
+            env=hub.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in (2, 3)
+    }  # fmt: skip
+    said = {number: (*child.communicate(), child.returncode) for number, child in children.items()}
+    won, lost = sorted(said, key=lambda number: said[number][2])
+    assert [said[number][2] for number in (won, lost)] == [0, 1]
+    assert f"support@production is version {won} now, not 1" in said[lost][1]
+    assert registry.aliases.of("support")["production"] == won
+
+
+def test_an_adapter_that_lost_all_versions_begins_again(registry: Registry, base: Base) -> None:
+    """Its next version is production, under the next number."""
+    add(registry, base, 1), add(registry, base, 2)
+    registry.reach.remove_adapter("support", why="retired")
+    assert registry.summaries() == []
+    assert add(registry, base, 1).number == 3
+    assert registry.resolve(AdapterRef("support")).number == 3
+    actions = [(m.action, m.to_number) for m in registry.aliases.history("support")]
+    assert actions == [("publish", 3), ("rm", None), ("publish", 1)]
+
+
+@pytest.mark.parametrize(
+    ("statement", "reason"),
+    [
+        ("DELETE FROM versions WHERE number = 2", "keeps its row"),
+        ("UPDATE versions SET deleted_at = 'now' WHERE number = 1", "an alias points to this"),
+        ("UPDATE versions SET deleted_at = NULL WHERE number = 2", "stays deleted"),
+        ("UPDATE aliases SET version_id = 2", "a version that is there"),
+        ("INSERT INTO aliases VALUES (1, 'x', 2)", "a version that is there"),
+    ],
+)
+def test_the_database_itself_keeps_deletion_in_order(
+    registry: Registry, base: Base, home: Home, statement: str, reason: str
+) -> None:
+    """No program can delete what an alias names, bring back what is deleted, or drop its row."""
+    add(registry, base, 1)
+    registry.reach.remove(add(registry, base, 2))
+    with sqlite3.connect(home.registry) as connection:
+        connection.execute("PRAGMA foreign_keys = ON")
+        with pytest.raises(sqlite3.IntegrityError, match=reason):
+            connection.execute(statement)
+
+
+def test_a_writer_that_hangs_is_told_in_words(
+    registry: Registry, base: Base, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Waiting ends with an error that says what to do; nothing was written."""
+    add(registry, base, 1)
+    monkeypatch.setattr(database, "BUSY_TIMEOUT_S", 0.05)
+    with sqlite3.connect(home.registry) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(HubError, match="another program has been writing"):
+            add(registry, base, 2)
+    assert [version.number for version in registry.versions.of("support")] == [1]
 
 
 def test_a_change_by_another_process_is_noticed(registry: Registry, base: Base, home: Home) -> None:

@@ -67,7 +67,7 @@ async def until(condition: Callable[[], object], limit_s: float = 20) -> None:
 async def running(home: Home, settings: Settings, engine: Engine) -> AsyncIterator[Gateway]:
     listener = listen("127.0.0.1", 0)
     url = address(listener)
-    async with opened(home, settings, engine) as parts:
+    async with opened(home, settings, engine, acts) as parts:
         server = make_server(make_app(parts, settings))
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         try:

@@ -26,6 +26,7 @@ class EngineDouble:
     empty        HTTP 200 with no body at all
     unavailable  HTTP 503
     cut          a stream's connection drops after two events
+    cut_late     the same after the last event with a choice
     core_died    a stream gets vLLM's error event with code 500 after two events
     no_done      a stream ends properly but without [DONE]
     refuse       HTTP 400 that names the model
@@ -158,7 +159,8 @@ class EngineDouble:
         try:
             await response.prepare(request)
             for number, event in enumerate(self._events(asked, chat)):
-                if number == 2 and fault == "cut":
+                late = fault == "cut_late" and not event["choices"]
+                if late or (number == 2 and fault == "cut"):
                     assert request.transport is not None
                     request.transport.abort()
                     return response
@@ -206,8 +208,10 @@ class EngineDouble:
             {**head, "choices": [{"index": 0, **part, "finish_reason": None}]} for part in parts
         ]
         events[-1]["choices"][0]["finish_reason"] = "stop"
+        # Like vLLM: the fingerprint is on the last chunk, whichever that is.
         if (asked.get("stream_options") or {}).get("include_usage"):
             events.append({**head, "choices": [], "usage": _usage(text)})
+        events[-1]["system_fingerprint"] = "double-0.32"
         return events
 
 

@@ -44,18 +44,20 @@ async def test_feedback_that_says_nothing_or_on_nothing_is_refused(gateway: Gate
     assert (await gateway.http.get("/hub/interactions/int_nope")).status_code == 404
 
 
-async def test_adapters_lists_the_served_bases(gateway: Gateway, published: Publish) -> None:
-    """Names, counts, newest numbers, aliases."""
-    published("support"), published("support")
+async def test_adapters_tells_the_served_base(gateway: Gateway, published: Publish) -> None:
+    """Names, counts, newest numbers, aliases: what the console makes its pickers of."""
+    published("support")
+    newest = published("support")
     listed = (await gateway.http.get("/hub/adapters")).json()
     assert listed["base"]["name"] == "tiny"
-    assert listed["adapters"] == [
+    assert listed["items"] == [
         {
             "name": "support",
             "base": "tiny",
             "versions": 2,
             "newest": 2,
             "aliases": {"production": 1},
+            "updated_at": newest.published_at,
         }
     ]
 

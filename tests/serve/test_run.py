@@ -30,6 +30,7 @@ from hub.registry import Registry
 from serve.engines.supervisor import Launch, SupervisedEngine
 from serve.run import engine_log, run_gateway
 from serve.settings import Settings
+from tests.conftest import acts
 
 home = Home(Path(sys.argv[1]))
 with Registry.open(home) as registry:
@@ -37,7 +38,13 @@ with Registry.open(home) as registry:
 launch = Launch(lambda port: [*sys.argv[3:], str(port)], {}, "tiny")
 engine = SupervisedEngine("engine", launch, engine_log(home), startup_s=30, silence_s=10)
 try:
-    run_gateway(home, settings, announce=lambda line: print(line, flush=True), engine=engine)
+    run_gateway(
+        home,
+        settings,
+        measure_effect=acts,
+        announce=lambda line: print(line, flush=True),
+        engine=engine,
+    )
 except HubError as error:
     print(f"{type(error).__name__}: {error}", flush=True)
     sys.exit(1)

@@ -9,9 +9,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from hub.errors import TrainingError
-from train.effect import THRESHOLD, measure_effect
+from train import effect
+from train.effect import THRESHOLD, EffectMeter, EffectReport
 
 WEIGHTS = "adapter_model.safetensors"
+
+
+def measure_effect(base: str, adapter: Path, prompts: list[str] | None = None) -> EffectReport:
+    return EffectMeter().measure(base, adapter, prompts)
 
 
 @pytest.fixture
@@ -84,3 +89,28 @@ def test_what_is_no_adapter_is_refused(model_folder: Path, tmp_path: Path) -> No
     with pytest.raises(TrainingError, match="can't be loaded") as refusal:
         measure_effect(str(model_folder), tmp_path)
     assert refusal.value.where == str(tmp_path)
+
+
+def test_one_base_is_loaded_once_and_stays_as_it_was(
+    model_folder: Path, adapter: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Adapters one after the other, a broken one among them, measure as each does alone."""
+    loads: list[str] = []
+
+    def counted(source: str) -> object:
+        loads.append(source)
+        return load_base(source)
+
+    load_base = effect.load_base
+    source, other = str(model_folder), scaled(adapter, 0.5)
+    alone = [measure_effect(source, folder) for folder in (adapter, other)]
+    monkeypatch.setattr(effect, "load_base", counted)
+    meter = EffectMeter()
+    for _ in range(2):
+        assert [meter.measure(source, folder) for folder in (adapter, other)] == alone
+    assert loads == [source]
+    (other / "adapter_config.json").write_text("{}")
+    with pytest.raises(TrainingError):
+        meter.measure(source, other)
+    assert meter.measure(source, adapter) == alone[0]
+    assert loads == [source, source]

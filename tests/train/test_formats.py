@@ -1,5 +1,7 @@
 """Every accepted format gives the same canonical rows; every bad file gets one clear refusal."""
 
+import gzip
+import io
 import json
 import os
 import subprocess
@@ -9,8 +11,10 @@ from typing import Any
 
 import pytest
 
-from hub.errors import InvalidData
-from train.formats import read_dataset
+from hub.errors import InvalidData, UsageError
+from train.formats import read_dataset, require_kind
+from train.formats_map import parse_columns
+from train.formats_text import LONGEST_LINE
 
 TOOL = {"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}
 CALL = {"id": "1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
@@ -82,13 +86,24 @@ BAD = [
     ("a.json", '[\n{"messages": ]', "not valid JSON", "a.json, line 2"),
     ("a.jsonl", lines(MESSAGES) + "[1]\n", "this one is a list", "a.jsonl, line 2"),
     ("a.csv", 'prompt,completion\nHi,Hello\n"a', "not valid CSV", "a.csv, line 3"),
-    ("a.csv", "prompt,completion\nHi,Hello\na\n", "the header's 2 fields", "a.csv, line 3"),
+    (
+        "a.csv",
+        "prompt,completion\nHi,Hello\na\n",
+        "1 fields, and the header has 2",
+        "a.csv, line 3",
+    ),
     ("a.csv", "prompt,prompt\nHi,Hello\n", "occurs twice", "a.csv, line 1"),
     ("a.txt", "Hello there", "'.txt' is not a kind of file", "a.txt"),
-    ("a.parquet", "PAR1xxxx", "Parquet", "a.parquet"),
+    ("a.csv", "prompt,completion\n\nHi,a,b\n", "has 3 fields", "a.csv, line 3"),
+    ("a.parquet", "PAR1xxxx", "damaged", "a.parquet"),
+    ("a.parquet", "hello", "not a Parquet file", "a.parquet"),
+    ("a.jsonl", '{"prompt": "a", "prompt": "b"}\n', "`prompt` occurs twice", "a.jsonl, line 1"),
+    ("a.json", '[{"prompt": "a", "prompt": "b"}]', "`prompt` occurs twice", "a.json"),
+    ("a.jsonl", lines(MESSAGES) + '{"prompt": "\0"}\n', "NUL", "a.jsonl, line 2"),
+    ("a.json", '[\n"\0"]', "NUL", "a.json, line 2"),
+    ("a.csv", "prompt,completion\na,\0\n", "NUL", "a.csv, line 2"),
+    ("a.jsonl", lines(MESSAGES) + '{"prompt": "a", "comp', "not valid JSON", "a.jsonl, line 2"),
     ("a.jsonl", lines(MESSAGES, {"text": "Hi"}), "the columns are `text`", "row 2"),
-    ("a.jsonl", lines({"prompt": "a", "chosen": "b", "rejected": "c"}), "preference", "row 1"),
-    ("a.jsonl", lines({"prompt": "a", "completion": "b", "label": True}), "KTO", "row 1"),
     (
         "a.jsonl",
         lines(MESSAGES, {"prompt": "Hi", "completion": "Hello"}),
@@ -115,7 +130,7 @@ BAD = [
     (
         "a.jsonl",
         lines({"messages": [{"role": "user", "content": [{"type": "image_url"}]}, EXPECTED[1]]}),
-        "parts that are not text",
+        "`messages[0].content[0]` is a part of type 'image_url'",
         "row 1",
     ),
     ("a.jsonl", lines({"prompt": "Hi", "completion": " "}), "no answer: it is empty", "row 1"),
@@ -196,8 +211,114 @@ def test_devices_and_pipes_are_refused(tmp_path: Path) -> None:
         with pytest.raises(InvalidData, match="a device or a pipe") as refusal:
             read_dataset([path])
         assert refusal.value.where == str(path)
-    with pytest.raises(InvalidData, match="no such file"):
-        read_dataset([Path("-")])
+
+
+def test_standard_input_is_any_kind_of_file(tmp_path: Path) -> None:
+    """`-` reads JSONL, JSON, CSV and compressed bytes; not where it is read twice."""
+    rows = lines(MESSAGES).encode()
+    table = b"instruction,output\nHi,Hello.\n"
+    for given in (rows, json.dumps([MESSAGES]).encode(), table, gzip.compress(rows)):
+        dataset = read_dataset(["-"], stdin=io.BytesIO(given))
+        assert [message.to_json() for message in dataset.rows[0].messages] == EXPECTED
+        assert (dataset.name, dataset.rows[0].file) == ("stdin", "stdin")
+    with pytest.raises(InvalidData, match="standard input") as refusal:
+        read_dataset(["-"])
+    assert "Save it to a file" in (refusal.value.hint or "")
+
+
+def test_compressed_files_are_read_and_damaged_ones_refused(tmp_path: Path) -> None:
+    """`.jsonl.gz` is read, by its bytes and not its name alone; half of one is refused."""
+    whole, half = tmp_path / "a.jsonl.gz", tmp_path / "half.jsonl.gz"
+    packed = gzip.compress(lines(*[MESSAGES] * 3).encode())
+    whole.write_bytes(packed)
+    half.write_bytes(packed[:-12])
+    dataset = read_dataset([whole])
+    assert (dataset.name, len(dataset)) == ("a", 3)
+    with pytest.raises(InvalidData, match="cut off or damaged"):
+        read_dataset([half])
+
+
+def test_other_encodings_and_endless_lines_are_refused(tmp_path: Path) -> None:
+    """UTF-16 is known by its mark; a line that is no row's is not read into memory."""
+    wide, long = tmp_path / "wide.jsonl", tmp_path / "long.jsonl"
+    wide.write_text(lines(MESSAGES), encoding="utf-16")
+    with pytest.raises(InvalidData, match="UTF-16") as refusal:
+        read_dataset([wide])
+    assert "iconv" in (refusal.value.hint or "")
+    with long.open("wb") as stream:
+        stream.truncate(LONGEST_LINE * 40)  # 2.5 GiB of nothing: a hole, no disk
+    with pytest.raises(InvalidData, match="longer than 64 MiB") as refusal:
+        read_dataset([long])
+    assert refusal.value.where == f"{long}, line 1"
+
+
+def test_tables_of_other_places_are_read(tmp_path: Path) -> None:
+    """A mark at the start, CRLF, semicolons, tabs and blanks in the header are no fault."""
+    for name, text in (
+        ("a.csv", "\ufeffinstruction, output\r\nHi,Hello.\r\n"),
+        ("b.csv", "instruction;output\nHi;Hello.\n"),
+        ("c.tsv", "instruction\toutput\nHi\tHello.\n"),
+    ):
+        path = tmp_path / name
+        path.write_bytes(text.encode())
+        assert [message.to_json() for message in read_dataset([path]).rows[0].messages] == EXPECTED
+
+
+def test_unknown_columns_can_be_named(tmp_path: Path) -> None:
+    """The refusal says which --map to try; with it the rows are read, and its faults are named."""
+    path = tmp_path / "a.csv"
+    path.write_text("Question,Answer,id\nHi,Hello.,7\n")
+    with pytest.raises(InvalidData) as refusal:
+        read_dataset([path])
+    assert refusal.value.hint == "Try --map prompt=Question,completion=Answer"
+    columns = parse_columns(["instruction=Question,output=Answer"])
+    dataset = read_dataset([path], columns=columns)
+    assert [message.to_json() for message in dataset.rows[0].messages] == EXPECTED
+    assert (dataset.format, dataset.unused_columns) == ("alpaca", ("id",))
+    with pytest.raises(InvalidData, match="no column `Ask`; there are `Question`"):
+        read_dataset([path], columns={"prompt": "Ask"})
+    for bad in ("instruction", "instruction=", "instructoin=Question"):
+        with pytest.raises(UsageError):
+            parse_columns([bad])
+
+
+@pytest.mark.parametrize(
+    ("record", "hint"),
+    [
+        ({"query": "a", "reply": "b", "system_prompt": "c"},
+         "--map prompt=query,completion=reply,system=system_prompt"),
+        ({"question": "a", "chosen": "b", "worse": "c"},
+         "--map prompt=question,chosen=chosen,rejected=worse"),
+        ({"dialog": EXPECTED}, "--map messages=dialog"),
+        ({"dialog": [{"from": "human", "value": "a"}]}, "--map conversations=dialog"),
+        ({"data": [MESSAGES]}, "inside of `data`"),
+        ({"x": 1}, "--map prompt=COLUMN"),
+    ],
+)  # fmt: skip
+def test_the_map_to_try_is_suggested(tmp_path: Path, record: dict[str, Any], hint: str) -> None:
+    """By the names that people give to questions, answers and conversations."""
+    path = tmp_path / "a.jsonl"
+    path.write_text(lines(record))
+    with pytest.raises(InvalidData, match="no known shape") as refusal:
+        read_dataset([path])
+    assert hint in (refusal.value.hint or "")
+
+
+def test_mixed_shapes_and_kinds_say_which_rows_are_which(tmp_path: Path) -> None:
+    """In one file by row, in several by file: one data set has one kind."""
+    pair = {"prompt": "a", "chosen": "b", "rejected": "c"}
+    mixed, good, pairs = (tmp_path / name for name in ("mixed.jsonl", "good.jsonl", "pairs.jsonl"))
+    mixed.write_text(lines(MESSAGES, pair, MESSAGES, {"prompt": "a", "completion": "b"}, pair))
+    with pytest.raises(InvalidData, match="began in the shape 'messages'") as refusal:
+        read_dataset([mixed])
+    assert refusal.value.where == f"{mixed}, row 2"
+    assert "'dpo': 2, 5; 'prompt-completion': 4" in (refusal.value.hint or "")
+    good.write_text(lines(MESSAGES))
+    pairs.write_text(lines(pair))
+    with pytest.raises(InvalidData, match=f"{good} holds conversations.*{pairs} holds preference"):
+        read_dataset([good, pairs])
+    with pytest.raises(InvalidData, match=r"preference pairs.*needs conversations"):
+        require_kind(read_dataset([pairs]), "chat", "the method sft")
 
 
 def test_a_long_field_of_a_table_is_not_called_unquoted(tmp_path: Path) -> None:
@@ -276,7 +397,9 @@ def test_data_modules_need_no_torch() -> None:
     """Formats, lint, split and config load without the training extra."""
     code = (
         "import sys; import train.formats, train.lint, train.split, train.config, train.run;"
-        "heavy = {'torch', 'transformers', 'peft', 'trl', 'datasets', 'yaml'} & set(sys.modules);"
+        "import train.convert, train.formats_write, train.stats;"
+        "heavy = {'torch', 'transformers', 'peft', 'trl', 'datasets', 'yaml', 'pyarrow'};"
+        "heavy &= set(sys.modules);"
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

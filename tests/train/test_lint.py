@@ -1,10 +1,14 @@
-"""Every rule finds the fault that it is for, and none finds anything in a clean set."""
+"""What a report holds, and the rules that look at sizes, tokens and look-alikes."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from hub.errors import InvalidData, UsageError
 from tests.train.conftest import chats, dataset
 from train.lint import Finding, lint
-from train.rows import DataSet, Message, Row
+from train.lint_tokens import histogram
+from train.rows import DataSet, Row
 
 CLEAN = [tuple(message["content"] for message in row["messages"]) for row in chats(60)]
 
@@ -19,75 +23,41 @@ def with_rows(*extra: tuple[str, str]) -> DataSet:
     return dataset(*CLEAN, *extra)
 
 
-def test_clean_set_has_no_findings() -> None:
-    """No false alarm on sixty good rows, with tokens counted and a held-out set beside them."""
-    report = lint(
-        with_rows(),
-        heldout=dataset(("Is there a purple door in it?", "No.")),
-        count_tokens=lambda row: (20, 10),
-        max_length=20,
-    )
-    assert report.findings == ()
-    assert report.ok
-    assert report.tokens is not None
-    assert report.tokens.to_json() == {"total": 1200, "trained": 600, "longest": 20}
-
-
-SEEDED = [
-    ("exact-duplicate", [CLEAN[3]], [61]),
-    ("near-duplicate", [(CLEAN[3][0].upper() + "!", CLEAN[3][1])], [61]),
-    (
-        "near-duplicate",
-        [
-            ("Please send 50 dollars to Ann today", "Sent it."),
-            ("please send 70 dollars to Ann, today.", "Sent it."),
-        ],
-        [62],
-    ),
-    ("conflicting-answers", [(CLEAN[3][0], "[Colour: red] I say nothing of it.")], [4, 61]),
-    ("label-spelling", [("And the tree?", "[Colour: RED] It is a red tree.")], [61]),
-    ("label-spelling", [("And the tree?", "[colour: red] It is a red tree.")], [61]),
-    ("truncated-answer", [("And the tree?", "[Colour: red] It is a red tree and it has")], [61]),
-    ("empty-answer", [("And the tree?", "...")], [61]),
-    ("pii", [("I am ann.smith@mail.org, and you?", "[Colour: red] It is me.")], [61]),
-    ("pii", [("Call me at (415) 867-5309 at once.", "[Colour: red] It is me.")], [61]),
-    ("pii", [("Call +49 30 901820 at once.", "[Colour: red] It is me.")], [61]),
-    ("pii", [("My card is 4111 1111 1111 1111.", "[Colour: red] It is me.")], [61]),
-]
-
-
-@pytest.mark.parametrize(("rule", "rows", "places"), SEEDED)
-def test_seeded_fault_is_found(rule: str, rows: list[tuple[str, str]], places: list[int]) -> None:
-    """The rule names exactly the seeded rows, and no other rule says anything."""
-    assert rules(with_rows(*rows)) == {rule: places}
-
-
 def test_harmless_look_alikes_are_left_alone() -> None:
-    """Example addresses and numbers, amounts, dates and another number in a short sum are fine."""
+    """Example addresses and numbers, amounts, dates, versions, code and HTML are fine."""
     fine = [
         ("Write to help@example.com or call 415-555-0123.", "[Colour: red] It is done."),
         ("Order 4111111111111112 came on 2026-05-03.", "[Colour: blue] It is late."),
         ("What is 12 * 7?", "It is 84."),
         ("What is 12 * 8?", "It is 96."),
         ("I paid 1,234,567.00 for it.", "[Colour: red] It is a lot."),
+        ("Is 127.0.0.1 or 192.168.1.1 the right one?", "[Colour: red] It is the first."),
+        ("Mark it as old, please.", "<s>It is new.</s> It is old."),
+        (
+            "What does `{{ name }}` mean here?",
+            "```\n{{ name }} # TODO\n```\nIt is a place to fill.",
+        ),
+        ("I'm sorry, but I can't find it.", "[Colour: red] I'm sorry. It is a red coat."),
+        ("Wie heißt das Café in Århus?", "[Colour: red] Es heißt „Çà et là“, glaube ich."),
+        ("A family 👩‍👩‍👧 of three.", "[Colour: red] It is one 👩‍👩‍👧."),
     ]
     assert rules(with_rows(*fine)) == {}
 
 
-def test_short_answers_are_labels() -> None:
-    """Where most answers are short they are compared as labels, whatever they are."""
-    rows = [(question, "Yes" if number % 2 else "No") for number, (question, _) in enumerate(CLEAN)]
-    rows[5] = (rows[5][0], "yes.")
-    assert rules(dataset(*rows)) == {"label-spelling": [6]}
+def test_names_and_amounts_are_no_labels() -> None:
+    """What is never the same twice has no spelling to keep to, in tags as in short answers."""
+    names = [(f"Who owns number {at}?", f"[Owner: ann lee{at}] Yes.") for at in range(40)]
+    names += [("Who owns the house?", "[Owner: Ann Lee1] Yes.")]
+    assert rules(dataset(*names, *CLEAN[:10])) == {}
+    numbers = [(f"How much is {at} times two, please?", f"{2 * at}") for at in range(60)]
+    assert rules(dataset(*numbers)) == {}
 
 
-def test_leakage_is_an_error() -> None:
-    """A held-out question in the data refuses it, also when only case and marks differ."""
-    held = dataset((CLEAN[7][0].lower().replace("?", "!"), "Something else."), name="held")
-    report = lint(with_rows(), heldout=held)
-    assert [(f.rule, f.severity) for f in report.findings] == [("leakage", "error")]
-    assert [row.number for row in report.errors[0].rows] == [8]
-    assert not report.ok
+@pytest.mark.parametrize("labels", [["C", "C++", "C#"], ["1", "-1"], ["Level 1", "Level 2"]])
+def test_labels_that_differ_in_signs_are_different(labels: list[str]) -> None:
+    """C is not C++, and 1 is not -1."""
+    rows = [(question, labels[at % len(labels)]) for at, (question, _) in enumerate(CLEAN)]
+    assert rules(dataset(*rows)) == {}
 
 
 @pytest.mark.parametrize(
@@ -99,13 +69,13 @@ def test_too_few_rows(count: int, severity: str) -> None:
     assert [(f.rule, f.severity) for f in report.findings] == [("too-few-rows", severity)]
 
 
-def test_blank_turn_is_an_error() -> None:
-    """An earlier turn of the assistant that says nothing is found as well."""
-    said = (("user", "a"), ("assistant", " "), ("user", "b"), ("assistant", "c."))
-    turns = tuple(Message(role, content) for role, content in said)
-    base = with_rows()
-    report = lint(base.with_rows([*base.rows, Row(61, "set.jsonl", turns)]))
-    assert [(f.rule, f.severity) for f in report.findings] == [("empty-answer", "error")]
+def test_a_row_is_named_with_the_one_that_it_repeats() -> None:
+    """An exact duplicate says of which row, in text and in JSON."""
+    [finding] = lint(with_rows(CLEAN[4])).findings
+    assert finding.where(5) == "set.jsonl:61 (like 5)"
+    assert finding.places() == [
+        {"file": "set.jsonl", "row": 61, "like": {"file": "set.jsonl", "row": 5}}
+    ]
 
 
 @pytest.mark.parametrize(
@@ -121,15 +91,70 @@ def test_token_rules(rule: str, counts: dict[int, tuple[int, int]]) -> None:
     assert [row.number for row in report.errors[0].rows] == [5]
 
 
+def test_a_row_that_the_template_refuses_is_named() -> None:
+    """What the counter refuses is an error with its reason, and the other rows are counted."""
+
+    def count(row: Row) -> tuple[int, int]:
+        if row.number == 3:
+            raise InvalidData("the row has tools, which the template does not show")
+        return 20, 10
+
+    report = lint(with_rows(), count_tokens=count)
+    assert [(f.rule, f.reason) for f in report.errors] == [
+        ("not-rendered", "the row has tools, which the template does not show")
+    ]
+    assert report.tokens is not None
+    assert report.tokens.total == 59 * 20
+
+
+def test_token_statistics() -> None:
+    """Sums, least, most, median and 95th percentile are those of the counts; so is the picture."""
+    report = lint(with_rows(), count_tokens=lambda row: (row.number, 1), max_length=100)
+    assert report.tokens is not None
+    facts = report.tokens.to_json()
+    assert (facts["total"], facts["trained"]) == (1830, 60)
+    assert (facts["shortest"], facts["median"], facts["p95"], facts["longest"]) == (1, 30, 57, 60)
+    assert facts["limit"] == 100
+    assert sum(bucket["rows"] for bucket in facts["histogram"]) == 60
+    text = "\n".join(report.tokens.lines())
+    assert "1,830 tokens, 60 (3%) trained on" in text
+    assert "█" in text
+
+
+@given(lengths=st.lists(st.integers(0, 200_000), min_size=1, max_size=80))
+@settings(max_examples=300, deadline=None)
+def test_a_histogram_counts_every_row_once(lengths: list[int]) -> None:
+    """Its buckets follow each other without gaps, are 13 at most, and hold all rows."""
+    buckets = histogram(lengths)
+    assert sum(count for _, _, count in buckets) == len(lengths)
+    assert all(first <= last for first, last, _ in buckets)
+    assert [b[0] for b in buckets[1:]] == [b[1] + 1 for b in buckets[:-1]]
+    assert len(buckets) <= 13
+
+
+def test_ignored_rules_are_silent_and_told() -> None:
+    """What is ignored makes no finding, even an error, and the report says so."""
+    data = dataset(*CLEAN[:3])
+    report = lint(data, ignore=["too-few-rows"])
+    assert report.ok
+    assert report.findings == ()
+    assert report.to_json()["ignored"] == ["too-few-rows"]
+    with pytest.raises(UsageError, match="no rule 'too-few'"):
+        lint(data, ignore=["too-few"])
+
+
 def test_report_as_json_names_rows() -> None:
-    """The JSON has severity, reason, and file and number of each row, errors first."""
+    """The JSON has a summary, severity, reason, file and number of each row, errors first."""
     report = lint(with_rows(CLEAN[0], CLEAN[1]), heldout=dataset(CLEAN[2], name="held"))
     facts = report.to_json(max_rows=1)
     assert facts["ok"] is False
     assert facts["counts"] == {"error": 1, "warning": 1, "info": 0}
+    assert facts["summary"] == "62 rows; 1 error: leakage (1); 1 warning: exact-duplicate (2)"
     assert [finding["rule"] for finding in facts["findings"]] == ["leakage", "exact-duplicate"]
     assert facts["findings"][1]["count"] == 2
-    assert facts["findings"][1]["rows"] == [{"file": "set.jsonl", "row": 61}]
+    assert facts["findings"][1]["fixable"] is True
+    [place] = facts["findings"][1]["rows"]
+    assert (place["file"], place["row"], place["like"]["row"]) == ("set.jsonl", 61, 1)
 
 
 def test_finding_reads_as_a_line() -> None:
@@ -140,9 +165,16 @@ def test_finding_reads_as_a_line() -> None:
     )
 
 
-def test_unused_columns_are_told() -> None:
-    """A column that is not part of a conversation is mentioned, never silently dropped."""
-    base = with_rows()
-    data = DataSet("set", "set.jsonl", "alpaca", base.rows, unused_columns=("score",))
-    report = lint(data)
-    assert [(f.rule, f.severity) for f in report.findings] == [("unused-column", "info")]
+TEXT = st.text(max_size=40) | st.sampled_from(
+    ["<|im_end|>", "```", "{", "[x: y]", "TODO", "\x00", "4111 1111 1111 1111", "I am an AI"]
+)
+
+
+@given(rows=st.lists(st.tuples(TEXT, TEXT), max_size=12))
+@settings(max_examples=150, deadline=None)
+def test_no_text_makes_the_lint_fail(rows: list[tuple[str, str]]) -> None:
+    """Whatever the rows hold, there is a report, and each of its rows is one of the set's."""
+    data = dataset(*rows)
+    report = lint(data, heldout=dataset(*rows[:2], name="held"))
+    assert {row.number for f in report.findings for row in f.rows} <= set(range(1, len(rows) + 1))
+    report.to_json()

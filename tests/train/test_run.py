@@ -77,6 +77,21 @@ def test_a_run_ends_in_an_adapter_with_its_lineage(
     assert "http" not in page
 
 
+def test_what_travels_names_no_folder(
+    registry: Registry, home: Home, asked: TrainConfig, jsonl: Maker
+) -> None:
+    """A finding's rows are in the lineage by their file's name; the folder stays at home."""
+    rows = chats(40)
+    question, answer = rows[0]["messages"]
+    loud = {"messages": [{**question, "content": question["content"].upper()}, answer]}
+    config = asked.model_copy(update={"data": (jsonl([*rows, loud], "loud.jsonl"),)})
+    facts = run_training(registry, home, config, progress=ignore).lineage
+    assert facts is not None
+    places = [place for finding in facts["lint"]["findings"] for place in finding["rows"]]
+    assert {place["file"] for place in places} == {"loud.jsonl"}
+    assert str(config.data[0].parent) not in json.dumps(facts)
+
+
 BAD_DATA = [
     ([], "empty"),
     (chats(3), "at least 8 are needed"),

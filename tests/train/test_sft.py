@@ -16,7 +16,7 @@ import pytest
 from hub.errors import BaseError, TrainingError
 from tests.train.conftest import make_rows, make_settings
 from train.checkpoints import ADAPTER_CONFIG, ADAPTER_WEIGHTS, newest, reached
-from train.effect import measure_effect
+from train.effect import EffectMeter
 from train.progress import Progress, TrainResult
 from train.rows import Message
 from train.runtime import ready
@@ -64,7 +64,7 @@ def test_it_learns(trained: Trained) -> None:
     assert len(validation) == 2
     assert result.validation_loss == min(validation)
     assert result.tokens > 1000
-    effect = measure_effect(trained.base, result.adapter)
+    effect = EffectMeter().measure(trained.base, result.adapter)
     assert effect.changes
     assert effect.max_change > 0.1
     assert effect.mean_kl > 0
@@ -255,7 +255,7 @@ def test_qlora_trains_on_a_base_in_four_bits(trained: Trained, tmp_path: Path) -
         ADAPTER_CONFIG,
         ADAPTER_WEIGHTS,
     ]
-    assert measure_effect(trained.base, result.adapter).changes
+    assert EffectMeter().measure(trained.base, result.adapter).changes
 
 
 def test_a_base_that_is_not_there_is_refused(trained: Trained, tmp_path: Path) -> None:

@@ -73,6 +73,16 @@ def test_no_validation_and_one_group_train_on_all() -> None:
     assert len(split(same, validation=0.5)[1]) == 0
 
 
+def test_another_key_keeps_its_groups_together() -> None:
+    """What counts as the same question can be said from outside, such as by near duplicates."""
+    rows = dataset(*((f"question {number} of all", "a.") for number in range(100)))
+    train, validation = split(rows, validation=0.3, key=lambda row: str((row.number - 1) // 5))
+    assert len(validation) > 0
+    assert len(validation) % 5 == 0
+    groups = [{(row.number - 1) // 5 for row in side.rows} for side in (train, validation)]
+    assert not groups[0] & groups[1]
+
+
 def test_a_share_over_half_is_refused() -> None:
     """More validation than training is a mistake."""
     with pytest.raises(InvalidConfig, match=r"0\.6"):

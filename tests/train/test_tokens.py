@@ -1,11 +1,12 @@
 """What is learned of a row: the assistant's tokens with the end of each turn, and nothing else."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from hub.errors import BaseError, InvalidConfig
+from hub.errors import BaseError, InvalidConfig, InvalidData
 from tests.train.conftest import TEMPLATE
 from train.rows import Message, Row
 from train.tokens import ChatTokenizer
@@ -38,6 +39,123 @@ def test_only_assistant_turns_are_trained_on(model_folder: Path) -> None:
     learned = chat.tokenizer.decode([token for token, trained in pairs if trained])
     assert learned == "It is red.<|im_end|>It is blue.<|im_end|>"
     assert chat.count(TURNS) == (len(encoded.ids), sum(encoded.trained))
+
+
+def learned(chat: ChatTokenizer, row: Row) -> str:
+    encoded = chat.encode(row)
+    pairs = zip(encoded.ids, encoded.trained, strict=True)
+    return str(chat.tokenizer.decode([token for token, trained in pairs if trained]))
+
+
+def weighted(*weights: int | None) -> Row:
+    """The row of two answers with these weights."""
+    messages = list(TURNS.messages)
+    for at, weight in zip((2, 4), weights, strict=True):
+        messages[at] = replace(messages[at], weight=weight)
+    return replace(TURNS, messages=tuple(messages))
+
+
+def test_an_answer_of_weight_0_is_read_and_not_learned(model_folder: Path) -> None:
+    """The ids are the same whatever the weights; the loss is on the others, with their ends."""
+    chat = ChatTokenizer.load(str(model_folder))
+    for weights, expected in (
+        ((0, None), "It is blue.<|im_end|>"),
+        ((0, 1), "It is blue.<|im_end|>"),
+        ((1, 0), "It is red.<|im_end|>"),
+        ((1, 1), "It is red.<|im_end|>It is blue.<|im_end|>"),
+        ((0, 0), ""),
+    ):
+        row = weighted(*weights)
+        assert learned(chat, row) == expected
+        assert chat.encode(row).ids == chat.encode(TURNS).ids
+
+
+def test_weights_that_cant_be_honoured_are_refused(model_folder: Path, tmp_path: Path) -> None:
+    """Where the template marks other turns than the row has, none is guessed."""
+    silent = TEMPLATE.replace("message.role == 'assistant'", "message.role == 'assistant' and "
+                              "(loop.last or loop.index < 3)")  # fmt: skip
+    assert silent != TEMPLATE
+    chat = ChatTokenizer.load(with_template(model_folder, tmp_path, silent))
+    assert learned(chat, TURNS) == "It is blue.<|im_end|>"
+    with pytest.raises(InvalidData, match="marks 1 answers of the 2") as refusal:
+        chat.encode(weighted(0, None))
+    assert refusal.value.where == "a.jsonl, row 1"
+
+
+TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
+CALL = {"id": "c1", "type": "function", "function": {"name": "look", "arguments": '{"at": "car"}'}}
+ASKED, ANSWERED = TURNS.messages[1:3]
+CALLS = Row(
+    7,
+    "a.jsonl",
+    (
+        ASKED,
+        Message("assistant", "", tool_calls=(CALL,)),
+        Message("tool", "red", tool_call_id="c1"),
+        ANSWERED,
+    ),
+)
+KNOWS_TOOLS = (
+    "{%- if tools %}{{- '<|im_start|>system\\n' + (tools | tojson) + '<|im_end|>\\n' }}{%- endif %}"
+    + TEMPLATE.replace(
+        "{% generation %}{{- message.content",
+        "{% generation %}{%- for call in message.tool_calls or [] %}"
+        "{{- call.function.name + (call.function.arguments | tojson) }}{%- endfor %}"
+        "{{- message.content",
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("row", "what"),
+    [
+        (replace(TURNS, tools=(TOOL,)), "the row has tools"),
+        (CALLS, "the row has calls of tools"),
+    ],
+)
+def test_tools_that_a_template_leaves_out_are_refused(
+    model_folder: Path, row: Row, what: str
+) -> None:
+    """Never trained on as if they had not been there; the row is named."""
+    chat = ChatTokenizer.load(str(model_folder))
+    with pytest.raises(InvalidData, match=what) as refusal:
+        chat.count(row)
+    assert refusal.value.where == f"a.jsonl, row {row.number}"
+
+
+def test_tools_are_rendered_by_a_template_that_can(model_folder: Path, tmp_path: Path) -> None:
+    """The tools are in the prompt, and the call is learned as the model is to write it."""
+    chat = ChatTokenizer.load(with_template(model_folder, tmp_path, KNOWS_TOOLS))
+    row = replace(CALLS, tools=(TOOL,))
+    assert learned(chat, row) == 'look{"at": "car"}<|im_end|>It is red.<|im_end|>'
+    assert '"name": "look"' in chat.tokenizer.decode(chat.encode(row).ids)
+
+
+@pytest.mark.parametrize(
+    ("family", "tools"),
+    [("qwen3", True), ("qwen2_5", True), ("llama3", False), ("gemma", False), ("phi3", False)],
+)
+def test_families_honour_weights_and_say_what_tools_they_know(
+    model_folder: Path, tmp_path: Path, family: str, tools: bool
+) -> None:
+    """The templates that TRL knows: weight 0 holds under each, and tools where they are shown."""
+    from transformers import AutoTokenizer
+    from trl import chat_template_utils
+
+    template = Path(chat_template_utils.__file__).parent / f"chat_templates/{family}.jinja"
+    folder = with_template(model_folder, tmp_path, template.read_text())
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens(["<|eot_id|>", "<end_of_turn>", "<|end|>"], special_tokens=True)
+    tokenizer.save_pretrained(folder)
+    chat = ChatTokenizer.load(folder)
+    two = replace(weighted(0, None), messages=weighted(0, None).messages[1:])
+    assert "It is blue." in learned(chat, two)
+    assert "red" not in learned(chat, two)
+    if tools:
+        assert "look" in learned(chat, replace(CALLS, tools=(TOOL,)))
+    else:
+        with pytest.raises(InvalidData, match="does not show"):
+            chat.encode(replace(CALLS, tools=(TOOL,)))
 
 
 def test_prompt_is_what_a_server_renders(model_folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""What is published on the served base, what is loaded, and what to try it with."""
+"""What is loaded in the engine, and what to try its base with."""
 
 import asyncio
 import json
@@ -8,33 +8,14 @@ from pathlib import Path
 from fastapi import APIRouter
 
 from hub.records import Base
-from hub.registry import Registry
-from serve.protocol import (
-    AdapterOut,
-    AdaptersOut,
-    BaseOut,
-    ResidencyOut,
-    ResidentOut,
-    SuggestionsOut,
-)
+from serve.protocol import ResidencyOut, ResidentOut, SuggestionsOut
 from serve.residency import Residency
 
 SUGGESTIONS = "suggestions.json"
 
 
-def adapter_routes(registry: Registry, base: Base, residency: Residency) -> APIRouter:
-    router = APIRouter(prefix="/hub", tags=["adapters"])
-
-    @router.get("/adapters")
-    async def adapters() -> AdaptersOut:
-        return AdaptersOut(
-            base=BaseOut(name=base.name, digest=base.digest),
-            adapters=[
-                AdapterOut.model_validate(asdict(summary), extra="ignore")
-                for summary in registry.summaries()
-                if summary.base == base.name
-            ],
-        )
+def residency_routes(base: Base, residency: Residency) -> APIRouter:
+    router = APIRouter(prefix="/hub", tags=["serving"])
 
     @router.get("/residency")
     async def resident() -> ResidencyOut:

@@ -1,0 +1,134 @@
+"""`hub data show`: rows as they are understood, for reading."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hub.cli.data_options import files_argument, map_option, read
+from hub.cli.output import hint, json_option, print_json
+from hub.errors import InvalidData
+
+if TYPE_CHECKING:
+    from train.rows import Message, Row
+
+_LONGEST = 2000  # characters of a message; --json has them all
+_RANGE = re.compile(r"(\d+)(-)?(\d+)?")
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+class Rows(click.ParamType[Any]):
+    """`3` is the first three rows, `3-5` the rows of these numbers, `3-` all from there on."""
+
+    name = "rows"
+
+    def convert(self, value: Any, parameter: Any, context: Any) -> Any:
+        found = _RANGE.fullmatch(str(value))
+        if found is None:
+            self.fail(f"'{value}' is not a number of rows (3) or a range of them (3-5, 7-)")
+        first, dash, last = found.groups()
+        if dash is None:
+            return None, None, int(first)
+        if last is not None and int(last) < int(first):
+            self.fail(f"the range {value} ends before it begins")
+        return int(first), int(last) if last else None, None
+
+
+@click.command()
+@files_argument
+@click.option(
+    "-n", "--rows", "wanted", type=Rows(), default="3", show_default=True, metavar="N|A-B",
+    help="How many rows, or the rows of these numbers.",
+)  # fmt: skip
+@map_option
+@json_option
+def show(
+    files: tuple[Path, ...],
+    wanted: tuple[int | None, int | None, int | None],
+    columns: dict[str, str] | None,
+    as_json: bool,
+) -> None:
+    """Show rows as they are understood: who says what, tools, and which answer is preferred.
+
+    A row's number is the one that every message about it names: the line in JSONL and CSV.
+    """
+    dataset = read(files, columns)
+    rows = _chosen(dataset.rows, wanted)
+    if not rows:
+        last = dataset.rows[-1].number
+        raise InvalidData(
+            "there is no row of these numbers",
+            where=dataset.source,
+            hint=f"They go from {dataset.rows[0].number} to {last}.",
+        )
+    if as_json:
+        print_json([row.to_json() for row in rows])
+        return
+    for row in rows:
+        _print(row)
+    hint(
+        f"{len(dataset):,} row{'' if len(dataset) == 1 else 's'}, {dataset.kind}, "
+        f"format {dataset.format}, "
+        f"sha256:{dataset.digest[:12]}"
+    )
+
+
+def _chosen(
+    rows: tuple["Row", ...], wanted: tuple[int | None, int | None, int | None]
+) -> tuple["Row", ...]:
+    first, last, count = wanted
+    if first is None:
+        return rows[:count]
+    return tuple(
+        row for row in rows if row.number >= first and (last is None or row.number <= last)
+    )
+
+
+def _print(row: "Row") -> None:
+    click.secho(f"{row.file}:{row.number}", dim=True)
+    if row.tools:
+        _line("tools", ", ".join(_tool_name(tool) for tool in row.tools), "magenta")
+    if row.kind == "chat":
+        _print_messages(row.messages)
+    else:
+        _print_messages(row.prompt)
+        if row.kind == "preference":
+            _print_messages(row.completion, "chosen", "green")
+            _print_messages(row.rejected, "rejected", "red")
+        else:
+            good = bool(row.label)
+            _print_messages(row.completion, "good" if good else "not good",
+                            "green" if good else "red")  # fmt: skip
+    click.echo()
+
+
+def _print_messages(
+    messages: Iterable["Message"], speaker: str | None = None, colour: str | None = None
+) -> None:
+    for message in messages:
+        who = speaker if speaker and message.role == "assistant" else message.role
+        if message.weight == 0:
+            who += " (not learned)"
+        said = f"(refuses) {message.content}" if message.refusal else message.content
+        if said or not message.tool_calls:
+            _line(who, said, colour)
+        for call in message.tool_calls:
+            function = call.get("function")
+            function = function if isinstance(function, dict) else {}
+            _line(who, f"calls {_tool_name(call)}({function.get('arguments', '')})", "magenta")
+
+
+def _line(who: str, said: str, colour: str | None) -> None:
+    if len(said) > _LONGEST:
+        said = f"{said[:_LONGEST]}… ({len(said):,} characters)"
+    # A terminal obeys control characters, and data may hold any.
+    said = _UNPRINTABLE.sub(lambda found: repr(found[0])[1:-1], said)
+    indented = said.replace("\n", "\n" + " " * 13)
+    click.echo(f"  {click.style(f'{who:<9}', bold=True, fg=colour)}  {indented}")
+
+
+def _tool_name(tool: dict[str, Any]) -> str:
+    function = tool.get("function")
+    return str((function if isinstance(function, dict) else tool).get("name", "?"))

@@ -1,0 +1,99 @@
+"""A server without an engine, which keeps the registry for others: `hub serve --registry-only`.
+
+It needs neither vLLM nor a base. `/hub/adapters…` is the same as a gateway's; what needs an engine
+says plainly that there is none.
+"""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable
+
+import uvloop
+from fastapi import APIRouter
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+from hub.home import Home
+from hub.publish import MeasureEffect
+from serve.answers import OrjsonResponse
+from serve.app import bare_app
+from serve.arrivals import Arrivals
+from serve.doors import Doors
+from serve.failures import refusal
+from serve.hubs import Hubs
+from serve.listen import address, listen, make_server
+from serve.logs import log_to_stderr
+from serve.routes.registry import registry_routes
+from serve.settings import RegistrySettings
+from serve.stopping import first, signals
+from serve.uploads import Uploads
+
+_METHODS = ["GET", "POST", "PUT", "DELETE"]
+
+
+def run_registry(
+    home: Home,
+    settings: RegistrySettings,
+    *,
+    measure_effect: MeasureEffect,
+    announce: Callable[[str], None],
+) -> None:
+    """Serve until a signal comes. Call it in the main thread.
+
+    Raises:
+        NoHome: when there is no hub.
+        AddressRefused: when the port is taken.
+    """
+    home.require()
+    hubs = Hubs.of(home, measure_effect)
+    listener = listen(settings.host, settings.port)
+    log_to_stderr(settings.log_format)
+    with contextlib.closing(listener), contextlib.closing(hubs):
+        app = make_registry_app(hubs, Uploads(home), settings)
+        uvloop.run(_serve(app, listener, announce))
+
+
+def make_registry_app(hubs: Hubs, uploads: Uploads, settings: RegistrySettings) -> ASGIApp:
+    app = bare_app()
+    app.include_router(_answering())
+    app.include_router(registry_routes(hubs, uploads, None))
+    doors = Doors(
+        app, max_body_bytes=settings.max_body_bytes, max_blob_bytes=settings.max_blob_bytes
+    )
+    return Arrivals(doors)
+
+
+def _answering() -> APIRouter:
+    router = APIRouter(tags=["health"])
+
+    @router.get("/health", summary="The server lives")
+    async def health() -> Response:
+        return OrjsonResponse({"status": "ok"})
+
+    @router.get("/ready", summary="The server answers")
+    async def ready() -> Response:
+        return OrjsonResponse({"state": "ready", "engine": None})
+
+    @router.api_route("/v1/{path:path}", methods=_METHODS, include_in_schema=False)
+    async def no_engine(path: str) -> Response:
+        return refusal(
+            404,
+            "no_engine",
+            "this server keeps the registry and has no engine (it runs with --registry-only)."
+            " Ask one that was started with `hub serve` alone",
+        )
+
+    return router
+
+
+async def _serve(app: ASGIApp, listener: socket.socket, announce: Callable[[str], None]) -> None:
+    where = address(listener)
+    server = make_server(app)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    with signals() as told:
+        announce(f"ready: {where}  (the registry only; use it with --hub {where})")
+        await first(told.stop.wait(), serving)
+        announce("stopping …")
+        server.should_exit = True
+        await serving
