@@ -32,8 +32,14 @@ $(VENV)/.installed-$(EXTRA): pyproject.toml constraints-$(EXTRA).txt
 demo: install
 	$(BIN)/hub demo $(ARGS)
 
+# Files side by side on all cores; then the end-to-end tests, whose engine wants the machine for itself.
 test: install browser
+ifdef ARGS
 	$(BIN)/pytest $(ARGS)
+else
+	$(BIN)/pytest -n auto --dist loadfile --ignore tests/e2e
+	$(BIN)/pytest tests/e2e
+endif
 
 lint: install
 	$(BIN)/ruff check .

@@ -69,6 +69,20 @@ def gateway(engine_url: str) -> Iterator[str]:
     yield from _until_done(process, f"http://127.0.0.1:{port}", "/ready")
 
 
+@contextmanager
+def mock_engine(answer_s: float) -> Iterator[str]:
+    """The tests' double of vLLM's HTTP lines, in front of no model; gives its URL."""
+    with Registry.open(HOME) as registry:
+        base = registry.bases.get().name
+    port = free_port()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.serve.engine_double", str(port)]
+        + ["--base", base, "--token-delay", str(answer_s)],
+        cwd=ROOT,
+    )
+    yield from _until_done(process, f"http://127.0.0.1:{port}", "/health")
+
+
 def _until_done(process: "subprocess.Popen[bytes]", url: str, path: str) -> Iterator[str]:
     try:
         deadline = time.monotonic() + READY_S

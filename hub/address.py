@@ -19,6 +19,8 @@ from hub.wire import WHO_HEADER, error_from
 _CONNECT_S = 10.0
 _ANSWER_S = 60.0
 _PIECE = 1 << 18
+# The hub may have to read its files first, or to run a model.
+_PATIENT = httpx.Timeout(None, connect=_CONNECT_S)
 
 
 class Address:
@@ -85,7 +87,7 @@ class Address:
 
     def download(self, path: str, target: Path) -> None:
         """Write an answer's bytes to a file that is not there yet; raises as `ask`."""
-        with self._answer("GET", path) as response, target.open("xb") as file:
+        with self._answer("GET", path, patient=True) as response, target.open("xb") as file:
             for piece in response.iter_bytes(_PIECE):
                 file.write(piece)
 
@@ -97,7 +99,7 @@ class Address:
         }
         with source.open("rb") as file, self._reaching():
             pieces = iter(lambda: file.read(_PIECE), b"")
-            response = self._http.put(path, content=pieces, headers=headers)
+            response = self._http.put(path, content=pieces, headers=headers, timeout=_PATIENT)
         self._refuse(response)
 
     @contextmanager
@@ -112,7 +114,7 @@ class Address:
     ) -> Iterator[httpx.Response]:
         """An answer whose head has arrived and says that all is well."""
         asked = {key: value for key, value in (query or {}).items() if value is not None}
-        timeout = httpx.Timeout(None, connect=_CONNECT_S) if patient else httpx.USE_CLIENT_DEFAULT
+        timeout = _PATIENT if patient else httpx.USE_CLIENT_DEFAULT
         request = self._http.build_request(method, path, params=asked, json=body, timeout=timeout)
         with self._reaching():
             response = self._http.send(request, stream=True)

@@ -40,6 +40,22 @@ class EvaluationFacts:
 
 
 @dataclass(frozen=True)
+class Evaluated:
+    """An evaluation to be kept with a version. `rows` counts the rows of the data set, `result` is
+    all that was measured, its `summary` and the verdict's `reason` among it."""
+
+    against: str
+    dataset: str
+    dataset_digest: str
+    source: str
+    format: str
+    rows: int
+    metric: str
+    verdict: str
+    result: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class SignatureFacts:
     """A detached ed25519 signature of a version's manifest. `key_id` is SHA256:… as ssh-keygen
     prints it, `public_key` OpenSSH's one line, `signature` base64."""

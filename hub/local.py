@@ -13,10 +13,12 @@ from hub import sweep
 from hub.clock import parse_time
 from hub.diff import diff
 from hub.doctor import examine
+from hub.evaluation.record import record_evaluation
 from hub.facts import (
     AliasFacts,
     BaseFacts,
     Diff,
+    Evaluated,
     EvaluationFacts,
     FileFacts,
     Finding,
@@ -36,7 +38,7 @@ from hub.names import AdapterRef, parse_adapter_reference, parse_name
 from hub.origins import dataset_of
 from hub.promotion import move_alias, protect, remove_alias, rollback
 from hub.publish import MeasureEffect, publish_folder, servable_folder
-from hub.records import AdapterSummary, AliasMove, Version
+from hub.records import AdapterSummary, AliasMove, Evaluation, Version
 from hub.registry import Registry
 from hub.store import Store
 from hub.verify import verify
@@ -204,6 +206,10 @@ class LocalHub:
     def gc(self, *, keep_days: float, dry_run: bool) -> Swept:
         return sweep.sweep(self.registry, self.store, keep_days=keep_days, dry_run=dry_run)
 
+    def record_evaluation(self, reference: str, evaluation: Evaluated) -> EvaluationFacts:
+        entry = record_evaluation(self.registry.ledger, self._version(reference), evaluation)
+        return _evaluation(entry)
+
     def sign(self, reference: str, signature: SignatureFacts) -> VersionFacts:
         version = self._version(reference)
         self.registry.signatures.add(version, signature)
@@ -237,17 +243,7 @@ class LocalHub:
             published_by=version.published_by,
             published_at=version.published_at,
             lineage=version.lineage,
-            evaluations=tuple(
-                EvaluationFacts(
-                    against=entry.against,
-                    dataset_digest=entry.dataset_digest,
-                    metric=entry.metric,
-                    verdict=entry.verdict,
-                    summary=str(entry.result["summary"]),
-                    at=entry.at,
-                )
-                for entry in self.registry.ledger.evaluations(version)
-            ),
+            evaluations=tuple(map(_evaluation, self.registry.ledger.evaluations(version))),
             signatures=self.registry.signatures.of(version),
             folder=str(self.store.folder(version)),
             store=self.store.blobs.url,
@@ -255,3 +251,14 @@ class LocalHub:
             run=version.run_id,
             parents=parents_of(self.registry, version),
         )
+
+
+def _evaluation(entry: Evaluation) -> EvaluationFacts:
+    return EvaluationFacts(
+        against=entry.against,
+        dataset_digest=entry.dataset_digest,
+        metric=entry.metric,
+        verdict=entry.verdict,
+        summary=str(entry.result["summary"]),
+        at=entry.at,
+    )

@@ -14,6 +14,8 @@ from typing import Any, Protocol
 from hub.facts import (
     AliasFacts,
     Diff,
+    Evaluated,
+    EvaluationFacts,
     Finding,
     Lineage,
     Published,
@@ -121,6 +123,9 @@ class Operations(Protocol):
 
     def gc(self, *, keep_days: float, dry_run: bool) -> Swept:
         """Remove what nothing reaches."""
+
+    def record_evaluation(self, reference: str, evaluation: Evaluated) -> EvaluationFacts:
+        """Keep an evaluation with a version: what the gate goes by. Raises InvalidData."""
 
     def sign(self, reference: str, signature: SignatureFacts) -> VersionFacts:
         """Keep a signature of a version's manifest; raises IntegrityError when it does not fit."""

@@ -6,6 +6,7 @@ window, when a running gateway holds a lease on it, or when a reached version de
 Files are `hub.sweep`'s business: it removes them after the row is marked, never before.
 """
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,7 @@ PUBLISHED = "published in that time"
 ANCESTOR = "a version that stays descends from it"
 # Of versions that were removed already: their files wait for the gateway to let go.
 LEASED_DELETED = "removed, but a running gateway uses it"
+_SWEPT_AT = "swept_at"
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,8 @@ class Reach:
     def _last_named(self, versions: Iterable[int]) -> dict[int, tuple[str, str]]:
         """The alias that each version lost last, and when."""
         wanted = set(versions)
+        if not wanted:
+            return {}
         rows = self._db.query(
             "SELECT from_version_id AS id, alias, at FROM alias_moves"
             " WHERE from_version_id IS NOT NULL ORDER BY alias_moves.id"
@@ -139,6 +143,8 @@ class Reach:
             " version_files.sha256, version_files.size FROM versions"
             " JOIN adapters ON adapters.id = adapter_id"
             " JOIN version_files ON version_id = versions.id"
+            " WHERE deleted_at IS NULL OR digest IN (SELECT value FROM json_each(?))",
+            [json.dumps(sorted(leased))],
         ):
             living = row["deleted_at"] is None and row["id"] not in dropped
             if living or row["digest"] in leased:
@@ -152,8 +158,19 @@ class Reach:
 
     # -- deletion ---------------------------------------------------------------------------------
 
+    def sweep(self, versions: Iterable[int]) -> None:
+        """Mark rows as deleted, and when that was. The caller holds the transaction of `judge`.
+
+        It writes even where there is nothing to mark. A process that is killed inside COMMIT may
+        leave its transaction whole in the write-ahead log, but not yet in the log's index: nobody
+        sees it, and the recovery after a crash would bring it back, after its files were swept
+        away because nobody named them. The next transaction that writes takes its place in the log.
+        """
+        self.delete(versions)
+        self._db.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", [_SWEPT_AT, now()])
+
     def delete(self, versions: Iterable[int]) -> None:
-        """Mark rows as deleted. The caller holds the transaction in which it judged."""
+        """Mark rows as deleted. The caller holds the transaction."""
         at = now()
         for i in versions:
             self._db.execute("UPDATE versions SET deleted_at = ? WHERE id = ?", [at, i])

@@ -21,6 +21,8 @@ from hub.errors import FilesMissing, HubError, IntegrityError
 from hub.facts import (
     AliasFacts,
     Diff,
+    Evaluated,
+    EvaluationFacts,
     Finding,
     Lineage,
     Published,
@@ -52,6 +54,7 @@ class RemoteHub:
 
     def __init__(self, url: str) -> None:
         self._hub = Address(url, who=whoami())
+        self._readers: dict[type[Any], Any] = {}
 
     def close(self) -> None:
         self._hub.close()
@@ -212,6 +215,10 @@ class RemoteHub:
         body = {"keep_days": keep_days, "dry_run": dry_run}
         return self._as(Swept, self._hub.ask("POST", "gc", body=body, patient=True))
 
+    def record_evaluation(self, reference: str, evaluation: Evaluated) -> EvaluationFacts:
+        path = f"{_version(reference)}/evaluations"
+        return self._as(EvaluationFacts, self._hub.ask("POST", path, body=asdict(evaluation)))
+
     def sign(self, reference: str, signature: SignatureFacts) -> VersionFacts:
         path = f"{_version(reference)}/signatures"
         return self._as(VersionFacts, self._hub.ask("POST", path, body=asdict(signature)))
@@ -243,7 +250,11 @@ class RemoteHub:
         from pydantic import TypeAdapter, ValidationError
 
         try:
-            return TypeAdapter(kind).validate_python(found)
+            # Made once for each kind: making one takes longer than sending the request.
+            if kind not in self._readers:
+                self._readers[kind] = TypeAdapter(kind)
+            record: T = self._readers[kind].validate_python(found)
+            return record
         except ValidationError as error:
             raise self._hub.no_hub("its answer is not one of a hub") from error
 

@@ -1,9 +1,9 @@
 """Removing versions: `hub rm` marks rows, `hub gc` marks what nothing reaches and frees the space.
 
-The order makes it safe to die anywhere: rows are marked in one transaction, then folders go, then
-blobs. What is to go is never a list that one gc works through: each looks anew at what living and
-leased versions need and removes the rest, so what one left behind the next one takes, leftovers of
-interrupted publishes included.
+The order makes it safe to die anywhere: rows are marked in one transaction (which also settles what
+processes killed in COMMIT left: `hub.reach`), then folders go, then blobs. What is to go is never a
+list that one gc works through: each looks anew at what living and leased versions need and removes
+the rest, so what one left behind the next one takes, leftovers of interrupted publishes included.
 
 gc holds the store's lock alone, so it can't take a blob from under a publish that has not named it
 yet. That lock is always taken before SQLite's, here as in `hub.publish`. Gateways don't take it:
@@ -75,7 +75,7 @@ def sweep(registry: Registry, store: Store, *, keep_days: float, dry_run: bool) 
         else:
             with registry.writing():
                 judgement = registry.reach.judge(since=since, leased=leases.leased(home))
-                registry.reach.delete(judgement.doomed)
+                registry.reach.sweep(judgement.doomed)
         # Looked at again: a gateway may have taken one before it saw the mark.
         leased = leases.leased(home)
         without = judgement.doomed if dry_run else ()

@@ -184,6 +184,8 @@ class Versions:
 
     def get(self, name: str, number: int) -> Version:
         """Raises UnknownReference when there is no such version."""
+        if abs(number) > _NO_NUMBER:  # more than SQLite could compare
+            raise UnknownReference(f"there is no version '{name}@{number}'")
         row = one(self._db, f"{_VERSION} AND adapters.name = ? AND number = ?", name, number)
         if row is None:
             raise self.unknown(AdapterRef(name, Number(number)))

@@ -27,7 +27,7 @@ from serve.routes.comparisons import comparison_routes
 from serve.routes.feedback import feedback_routes
 from serve.routes.health import health_routes
 from serve.routes.metrics import metrics_routes
-from serve.routes.openai import openai_routes
+from serve.routes.openai import Express, forwarded, openai_routes
 from serve.routes.registry import registry_routes
 from serve.routes.residency import residency_routes
 from serve.settings import Settings
@@ -65,10 +65,10 @@ def make_app(parts: Parts, settings: Settings) -> ASGIApp:
     )
     forwarder = Forwarder(resolver, dispatcher, parts.journal, parts.admission, metrics)
     comparisons = Comparisons(resolver, dispatcher, parts.journal, parts.admission)
+    straight = forwarded(forwarder)
     app = bare_app()
-    # The busiest first: routes are tried in order.
-    app.include_router(openai_routes(forwarder, catalog, resolver))
     app.include_router(health_routes(parts.engine, parts.admission))
+    app.include_router(openai_routes(straight, catalog, resolver))
     app.include_router(metrics_routes(metrics))
     app.include_router(residency_routes(settings.base, parts.residency))
     app.include_router(registry_routes(parts.hubs, parts.uploads, settings.base))
@@ -76,7 +76,9 @@ def make_app(parts: Parts, settings: Settings) -> ASGIApp:
     app.include_router(comparison_routes(comparisons))
     mount_console(app)
     doors = Doors(
-        app, max_body_bytes=settings.max_body_bytes, max_blob_bytes=settings.max_blob_bytes
+        Express(app, straight),
+        max_body_bytes=settings.max_body_bytes,
+        max_blob_bytes=settings.max_blob_bytes,
     )
     return Arrivals(doors)
 

@@ -104,12 +104,12 @@ class Dispatcher:
             EngineRefused: when the engine will not load the adapter.
             IntegrityError: when the adapter's files are not what was published.
         """
-        began = time.perf_counter()
         try:
             async with asyncio.timeout(self._timeout_s):
                 turn = await self._turns.take((arm.adapter,))
                 try:
-                    self._metrics.queue_wait.observe(time.perf_counter() - began)
+                    if turn.waited_s:
+                        self._metrics.queue_wait.observe(turn.waited_s)
                     attempt = await self._begin(arm, path, body)
                 except BaseException:  # also a cancelled request: the next one gets its turn
                     turn.release()

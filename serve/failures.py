@@ -16,6 +16,7 @@ from serve.answers import OrjsonResponse
 
 _log = logging.getLogger(__name__)
 _RETRY_AFTER_S = "2"
+_UNFORESEEN = "the gateway failed; its log says why"
 
 
 def install(app: FastAPI) -> None:
@@ -25,6 +26,16 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unforeseen)
 
 
+def answer_to(method: str, path: str, error: Exception) -> Response:
+    """An error as an answer, for what is called without FastAPI around it.
+
+    What is no HubError must be raised again after this answer, so that the log has its traceback.
+    """
+    if isinstance(error, HubError):
+        return _known(method, path, error)
+    return OrjsonResponse(_body(_UNFORESEEN, "server_error", "internal_error"), 500)
+
+
 def refusal(status: int, code: str, message: str) -> Response:
     """A refusal that needs no exception: the request never got as far as a route."""
     return OrjsonResponse(_body(message, "invalid_request_error", code), status)
@@ -32,8 +43,12 @@ def refusal(status: int, code: str, message: str) -> Response:
 
 def _hub_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HubError)
+    return _known(request.method, request.url.path, error)
+
+
+def _known(method: str, path: str, error: HubError) -> Response:
     if error.status >= 500:
-        _log.error("%s %s: %s", request.method, request.url.path, error)
+        _log.error("%s %s: %s", method, path, error)
     headers = {}
     if isinstance(error, EngineUnavailable):
         headers["retry-after"] = _RETRY_AFTER_S
@@ -66,8 +81,7 @@ def _http_error(request: Request, error: Exception) -> Response:
 
 def _unforeseen(request: Request, error: Exception) -> Response:
     # Starlette raises it again after this answer, and uvicorn logs it with its traceback.
-    body = _body("the gateway failed; its log says why", "server_error", "internal_error")
-    return OrjsonResponse(body, 500)
+    return answer_to(request.method, request.url.path, error)
 
 
 def _body(message: str, kind: str, code: str) -> dict[str, dict[str, str | None]]:

@@ -136,7 +136,7 @@ class _Exchange:
                 else:
                     await self._whole(reply, names, answering)
         except Overloaded as error:
-            self._finish("failed", error.status, str(error))
+            self._note(self.draft.finish("failed", str(error)), error.status)
             raise
         except HubError as error:
             await self._record("failed", error.status, str(error))
@@ -144,8 +144,9 @@ class _Exchange:
         except asyncio.CancelledError:
             if not self.recorded:
                 # No await here: the task is being cancelled. The journal has its own thread.
-                gone = self._finish("incomplete", CLIENT_GONE, "the client went away")
+                gone = self.draft.finish("incomplete", "the client went away")
                 self.journal.submit(gone)
+                self._note(gone, CLIENT_GONE)
             raise
 
     def _record(
@@ -153,20 +154,22 @@ class _Exchange:
     ) -> "asyncio.Future[bool]":
         """Begin to commit the interaction, once; a failure to is the journal's to report."""
         self.recorded = True
-        return self.journal.recording(self._finish(status, http_status, error))
-
-    def _finish(self, status: str, http_status: int, error: str | None) -> Interaction:
         interaction = self.draft.finish(status, error)
+        # While the journal's thread wakes up, the rest can be done.
+        written = self.journal.recording(interaction)
+        self._note(interaction, http_status)
+        return written
+
+    def _note(self, interaction: Interaction, http_status: int) -> None:
         self.metrics.ended(self.arm.adapter, http_status, interaction)
         self.notes.update(
             adapter=interaction.adapter,
             interaction=interaction.id,
-            outcome=status,
+            outcome=interaction.status,
             ttft_ms=interaction.ttft_ms,
             prompt_tokens=interaction.prompt_tokens,
             completion_tokens=interaction.completion_tokens,
         )
-        return interaction
 
     async def _whole(self, reply: Reply, names: "_Names", answering: Answering) -> None:
         self.draft.transcript.add_body(reply.head)
@@ -177,11 +180,11 @@ class _Exchange:
             reason = names.hide(self._words(reply.status))
             written = self._record("failed", reply.status, reason)
             body = names.anywhere(reply.head)
-        # The headers leave while the journal writes.
+        await written
+        # Both at once, so that they leave in one piece.
         await answering.start(
             reply.status, {**self._headers(reply), "content-length": str(len(body))}
         )
-        await written
         await answering.end(body)
 
     async def _stream(self, reply: Reply, names: "_Names", answering: Answering) -> None:

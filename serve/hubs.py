@@ -67,19 +67,17 @@ class Hubs:
         arrived: asyncio.Queue[T | None] = asyncio.Queue()
         left = threading.Event()
 
-        def tell(item: T | None) -> None:
+        def tell(item: T) -> None:
             loop.call_soon_threadsafe(arrived.put_nowait, item)
 
         def go_through(hub: LocalHub) -> None:
-            try:
-                for item in ask(hub):
-                    tell(item)
-                    if left.is_set():
-                        return
-            finally:
-                tell(None)
+            for item in ask(hub):
+                tell(item)
+                if left.is_set():
+                    return
 
         working = asyncio.ensure_future(self.work(go_through))
+        working.add_done_callback(lambda done: arrived.put_nowait(None))
         try:
             while (item := await arrived.get()) is not None:
                 yield item

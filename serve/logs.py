@@ -5,13 +5,12 @@ carries its `request_id`, the one that its answer has in `x-request-id`. What wa
 is never in these lines: that is in the interaction log, under `interaction`.
 """
 
+import json
 import logging
 import traceback
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, Literal
-
-import orjson
 
 from hub.clock import stamp
 
@@ -36,7 +35,7 @@ class JsonLines(logging.Formatter):
         line.update(getattr(record, "fields", {}))
         if record.exc_info:
             line["traceback"] = "".join(traceback.format_exception(*record.exc_info))
-        return orjson.dumps(line, default=str).decode()
+        return json.dumps(line, default=str)
 
 
 def log_to_stderr(kind: LogFormat = "text") -> None:

@@ -74,7 +74,9 @@ class Metrics:
             ("adapter", "kind"),
             registry=self.registry,
         )
-        self.queue_wait = self._wait("hub_queue_seconds", "Waiting for a turn at the engine.")
+        self.queue_wait = self._wait(
+            "hub_queue_seconds", "Waiting for a turn at the engine, of those that had to."
+        )
         self.adapter_wait = self._wait(
             "hub_adapter_wait_seconds", "Waiting for the adapter to be in the engine."
         )

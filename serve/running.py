@@ -16,10 +16,12 @@ class Answering:
     """What the coroutine writes with."""
 
     def __init__(self, send: Send) -> None:
+        self.started = False
         self.ended = False
         self._send = send
 
     async def start(self, status: int, headers: Mapping[str, str]) -> None:
+        self.started = True
         raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
         await self._send({"type": "http.response.start", "status": status, "headers": raw})
 
@@ -36,11 +38,15 @@ class Running(Response):
 
     def __init__(self, work: Callable[[Answering], Coroutine[Any, Any, None]]) -> None:
         super().__init__()
+        self.started = False
         self._work = work
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         answering = Answering(send)
-        await unless_gone(receive, self._work(answering), answering)
+        try:
+            await unless_gone(receive, self._work(answering), answering)
+        finally:
+            self.started = answering.started
 
 
 async def unless_gone(

@@ -1,9 +1,10 @@
 """The names that are worth a label of their own; all others are `other`.
 
 Prometheus keeps a time series for each value of a label, so a label may only have few values. The
-first names each get one; once all are given away, a name that was heard twice as often as the
-quietest of them lately takes its place. What is counted lately is halved at every review, so memory
-holds no more names than were heard in the last few reviews.
+first names each get one; once all are given away, a name takes the place of the quietest of them
+when lately it was heard twice as often, and in every hundredth request at least, so that names
+that are equally rare don't take turns. What counts as lately is halved at every review, so memory
+holds no more names than were heard in the last few of them.
 """
 
 from collections import Counter
@@ -12,6 +13,7 @@ from collections.abc import Callable
 OTHER = "other"
 _REVIEW_EVERY = 1000
 _MUCH_LOUDER = 2
+_WORTH_A_LABEL = _REVIEW_EVERY // 100
 
 
 class TopNames:
@@ -42,7 +44,7 @@ class TopNames:
         loud = [name for name, _ in self._heard.most_common() if name not in self._kept]
         quiet = sorted(self._kept, key=self._heard.__getitem__)
         for newcomer, weakest in zip(loud, quiet, strict=False):
-            if self._heard[newcomer] <= _MUCH_LOUDER * self._heard[weakest]:
+            if self._heard[newcomer] <= max(_MUCH_LOUDER * self._heard[weakest], _WORTH_A_LABEL):
                 break
             self._kept.remove(weakest)
             self._kept.add(newcomer)

@@ -45,11 +45,12 @@ class Turns:
             Overloaded: when the queue is full and this lane fills most of it.
         """
         # Where anybody waits, everything is taken: a turn that ends goes straight to the next.
-        if self.running >= self._running_most:
-            await self._wait(lane)
-        else:
+        if self.running < self._running_most:
             self._start(lane)
-        return Turn(self, lane)
+            return Turn(self, lane, 0.0)
+        began = time.monotonic()
+        await self._wait(lane)
+        return Turn(self, lane, time.monotonic() - began)
 
     def _start(self, lane: Lane) -> None:
         self.running += 1
@@ -146,7 +147,8 @@ class Turns:
 class Turn:
     """The right to use the engine until released; releasing twice is one."""
 
-    def __init__(self, turns: Turns, lane: Lane) -> None:
+    def __init__(self, turns: Turns, lane: Lane, waited_s: float) -> None:
+        self.waited_s = waited_s
         self._turns: Turns | None = turns
         self._lane = lane
 

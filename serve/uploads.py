@@ -69,10 +69,13 @@ class Uploads:
 
         Raises:
             FilesMissing: naming what was not uploaded, or has been swept away since.
+            InvalidData: when two files have one name.
             AdapterRejected: for a name that is no plain file name.
         """
-        for file in files:
-            require_plain_name(file.path, "the upload")
+        names = [require_plain_name(file.path, "the upload") for file in files]
+        if len(set(names)) < len(names):
+            # Besides, the first may lie there as a link to a blob, which nothing may write through.
+            raise InvalidData("a file is named twice", where="the upload")
         self._scratch.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix="publish-", dir=self._scratch))
         try:

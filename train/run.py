@@ -29,6 +29,7 @@ from train.findings import LintReport
 from train.formats import read_dataset, require_kind
 from train.lineage import lineage
 from train.lint import lint
+from train.near import near_key
 from train.presets import BaseFacts
 from train.progress import Progress, Report
 from train.rows import DataSet
@@ -153,11 +154,13 @@ def _lint(inputs: _Inputs, settings: Settings, progress: Report) -> LintReport:
     ready(quantize=settings.quantize is not None)
     from train.tokens import ChatTokenizer
 
+    chat = ChatTokenizer.load(inputs.base.source)
     report = lint(
         inputs.dataset,
         heldout=inputs.heldout,
-        count_tokens=ChatTokenizer.load(inputs.base.source).count,
+        count_tokens=chat.count,
         max_length=settings.max_length,
+        special_tokens=chat.tokenizer.all_special_tokens,
     )
     _refuse_errors(report)
     return report
@@ -227,7 +230,9 @@ def _train(
     from train.sft import train_sft
     from train.tokens import ChatTokenizer
 
-    training, validation = split(inputs.dataset, validation=settings.validation)
+    training, validation = split(
+        inputs.dataset, validation=settings.validation, key=near_key(inputs.dataset.rows)
+    )
     result = train_sft(
         settings,
         training.rows,

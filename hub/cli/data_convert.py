@@ -113,21 +113,23 @@ def split(
 ) -> None:
     """Divide FILE into NAME-train and NAME-heldout, as they are, for training and for `hub eval`.
 
-    A row's side depends on what it asks alone: adding rows moves no other, and rows that ask the
-    same but for case, punctuation and spacing stay together.
+    A row's side depends on what it asks alone: adding rows moves none from training to held-out.
+    Rows that ask nearly the same stay together.
     """
     import sys
 
     from train.formats import read_source
     from train.formats_files import hub_name, kind_of, stem_of
     from train.formats_write import write_records
+    from train.near import near_key
     from train.rows import DataSet
     from train.split import MIN_ROWS
     from train.split import split as divide
 
     read_ = read_source(file, columns or {}, sys.stdin.buffer)
     whole = DataSet(stem_of(file), str(file), read_.shape.name, tuple(read_.rows))
-    kept = {row.number for row in divide(whole, validation=heldout)[1].rows}
+    held = divide(whole, validation=heldout, key=near_key(whole.rows))[1]
+    kept = {row.number for row in held.rows}
     if not kept:
         raise InvalidData(
             f"none of the {len(whole)} rows can be held out: {MIN_ROWS} that ask different things "

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hub.cli.output import hint, json_option, percent, print_json, print_table, progress_bar
+from hub.cli.where import hub_option, open_hub
 from hub.errors import InvalidData
 
 if TYPE_CHECKING:
     from hub.evaluation.ask import Answer, Question
     from hub.evaluation.statistics import Interval, Paired
+    from hub.facts import VersionFacts
 
 DEFAULT_SERVER = "http://127.0.0.1:8000"
 
@@ -40,6 +42,7 @@ server_option = click.option(
 @click.option("--concurrency", default=8, show_default=True)
 @click.option("--show", default=3, show_default=True, help="How many wrong answers to show.")
 @server_option
+@hub_option
 @json_option
 @click.pass_context
 def evaluate(
@@ -53,13 +56,14 @@ def evaluate(
     concurrency: int,
     show: int,
     server: str,
+    hub_url: str | None,
     as_json: bool,
 ) -> None:
     """Is a version better than the base, on held-out rows?
 
     Both are asked the same questions, and the difference comes with its interval. The verdict is
     kept with the version and is what `hub promote` obeys. Exit code 0 for PASS, 3 for FAIL, 4 for
-    INSUFFICIENT.
+    INSUFFICIENT. --hub names the hub that keeps the version, --server the one that answers for it.
     """
     from dataclasses import asdict
 
@@ -67,19 +71,17 @@ def evaluate(
     from hub.evaluation.gate import EXIT_CODES, judge
     from hub.evaluation.metrics import METRICS, choose_metric
     from hub.evaluation.statistics import compare
+    from hub.facts import Evaluated
     from hub.feedback.export import prompt_key
-    from hub.home import Home
-    from hub.names import parse_adapter_reference
-    from hub.registry import Registry
     from train.formats import read_dataset, require_kind
 
-    with Registry.open(Home.from_environment()) as registry:
-        version = registry.resolve(parse_adapter_reference(reference))
+    with open_hub(hub_url) as hub:
+        version = hub.show(reference)
         dataset = read_dataset([data])
         require_kind(dataset, "chat", "an evaluation")
         if dataset.digest == (version.lineage.get("dataset") or {}).get("digest"):
             raise InvalidData(
-                f"these are the rows that {version} was trained on",
+                f"these are the rows that {version.version} was trained on",
                 where=dataset.source,
                 hint="Evaluate on rows that it never saw; keep some apart before training.",
             )
@@ -87,15 +89,18 @@ def evaluate(
         expected = [question.expected for question in questions]
         chosen = choose_metric(expected) if metric == "auto" else metric
         with progress_bar() as bar_:
-            task = bar_.add_task(f"asking {against} and {version}", total=2 * len(questions))
+            task = bar_.add_task(
+                f"asking {against} and {version.version}", total=2 * len(questions)
+            )
             theirs, ours = ask(
                 server.rstrip("/"),
-                [against, str(version)],
+                [against, version.version],
                 questions,
                 max_tokens=max_tokens,
                 concurrency=concurrency,
                 progress=lambda: bar_.advance(task),
             )
+        _require_same(version, ours, server)
         right = METRICS[chosen]
         result = compare(
             [right(a.text, e) for a, e in zip(theirs, expected, strict=True)],
@@ -104,16 +109,8 @@ def evaluate(
         if bar is None:
             bar = 0.0 if against == "base" else -0.05
         verdict = judge(result, bar)
-        record = registry.ledger.add_dataset(
-            digest=dataset.digest,
-            name=dataset.name,
-            source=dataset.source,
-            format=dataset.format,
-            rows=len(dataset.rows),
-            lint={},
-        )
         facts: dict[str, Any] = {
-            "version": str(version),
+            "version": version.version,
             "against": theirs[0].version if against != "base" else "base",
             "metric": chosen,
             "verdict": verdict.verdict,
@@ -128,19 +125,36 @@ def evaluate(
             "tuned_tokens": sum(a.completion_tokens for a in ours),
             "prompts": [prompt_key(question.messages) for question in questions],
         }
-        registry.ledger.add_evaluation(
-            version,
-            against=facts["against"],
-            dataset=record,
-            metric=chosen,
-            verdict=verdict.verdict,
-            result=facts,
+        hub.record_evaluation(
+            f"{version.adapter}@sha256:{version.digest}",
+            Evaluated(
+                against=facts["against"],
+                dataset=dataset.name,
+                dataset_digest=dataset.digest,
+                source=dataset.source,
+                format=dataset.format,
+                rows=len(dataset.rows),
+                metric=chosen,
+                verdict=verdict.verdict,
+                result=facts,
+            ),
         )
     if as_json:
         print_json({key: value for key, value in facts.items() if key != "prompts"})
     else:
         _print(facts, result, show and _wrong(questions, ours, right)[:show])
     context.exit(EXIT_CODES[verdict.verdict])
+
+
+def _require_same(version: "VersionFacts", answers: "list[Answer]", server: str) -> None:
+    """Raises InvalidData unless the server answered with these very bytes: `support@3` may be
+    another version in another hub."""
+    answered = {answer.digest for answer in answers}
+    if answered != {f"sha256:{version.digest}"}:
+        raise InvalidData(
+            f"the server at {server} answers with another {version.version} than the hub has",
+            hint="Name the server that serves this hub with --server URL.",
+        )
 
 
 def _questions(dataset: Any) -> "list[Question]":

@@ -21,10 +21,12 @@ class Question:
 
 @dataclass(frozen=True)
 class Answer:
-    """What an arm said; `version` is the exact one that answered, `seconds` until all was there."""
+    """What an arm said; `version` is the exact one that answered and `digest` is its (sha256:…, ''
+    where the server does not say), `seconds` until all was there."""
 
     text: str
     version: str
+    digest: str
     seconds: float
     completion_tokens: int
 
@@ -87,6 +89,7 @@ def _ask(client: httpx.Client, arm: str, question: Question, *, max_tokens: int)
     return Answer(
         text=said["choices"][0]["message"]["content"] or "",
         version=said["model"],
+        digest=response.headers.get("x-hub-digest", ""),
         seconds=time.perf_counter() - started,
         completion_tokens=said["usage"]["completion_tokens"],
     )

@@ -13,7 +13,7 @@ from serve.hubs import Hubs
 from serve.protocol import ErrorOut
 from serve.routes.registry_adapters import adapter_routes, listing_routes, reference_routes
 from serve.routes.registry_aliases import alias_routes, history_routes, protection_routes
-from serve.routes.registry_checks import check_routes, origin_routes
+from serve.routes.registry_checks import check_routes, evaluation_routes, origin_routes
 from serve.routes.registry_files import file_routes, publishing_routes
 from serve.uploads import Uploads
 
@@ -34,6 +34,7 @@ def registry_routes(hubs: Hubs, uploads: Uploads, served: Base | None) -> APIRou
         file_routes(hubs),
         publishing_routes(hubs, uploads),
         origin_routes(hubs),
+        evaluation_routes(hubs),
         check_routes(hubs),
         # Last: its paths take whatever no other wants.
         adapter_routes(hubs),

@@ -7,7 +7,17 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response, StreamingResponse
 
 from hub.errors import HubError
-from hub.facts import Diff, Finding, Lineage, SignatureFacts, Swept, Verification, VersionFacts
+from hub.facts import (
+    Diff,
+    Evaluated,
+    EvaluationFacts,
+    Finding,
+    Lineage,
+    SignatureFacts,
+    Swept,
+    Verification,
+    VersionFacts,
+)
 from serve.answers import OrjsonResponse, tagged
 from serve.hubs import Hubs
 from serve.protocol import GcIn, VerifyIn
@@ -51,6 +61,31 @@ def origin_routes(hubs: Hubs) -> APIRouter:
     async def sign(reference: str, given: SignatureFacts) -> Response:
         facts = await hubs.read(lambda hub: hub.sign(reference, given))
         return OrjsonResponse(abroad(facts), 201)
+
+    return router
+
+
+def evaluation_routes(hubs: Hubs) -> APIRouter:
+    router = APIRouter()
+
+    @router.get(
+        "/adapters/{reference:path}/-/evaluations",
+        summary="A version's evaluations, newest first",
+        response_model=list[EvaluationFacts],
+    )
+    async def evaluations(request: Request, reference: str) -> Response:
+        facts = await hubs.read(lambda hub: hub.show(reference))
+        return tagged(request, facts.evaluations, digest=facts.digest)
+
+    @router.post(
+        "/adapters/{reference:path}/-/evaluations",
+        status_code=201,
+        summary="Keep an evaluation with a version: what the gate goes by",
+        response_model=EvaluationFacts,
+    )
+    async def record(reference: str, given: Evaluated) -> Response:
+        kept = await hubs.read(lambda hub: hub.record_evaluation(reference, given))
+        return OrjsonResponse(kept, 201)
 
     return router
 

@@ -146,6 +146,8 @@ class Crashes:
                 if finding.state == "broken":
                     self.outcome.problems.append(f"doctor: {finding.check}: {finding.message}")
                 self.outcome.leftovers += finding.check == "leftovers" and finding.state != "ok"
+        if self.outcome.problems:
+            self.outcome.problems += [child.story() for child in children]
         self._seen = now
 
 
@@ -176,7 +178,8 @@ def _work(home: Home, log: Path, step: mmap.mmap, seed: int) -> None:
     out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
     def write(kind: str, **more: object) -> None:
-        os.write(out, json.dumps({"kind": kind, **more}, default=str).encode() + b"\n")
+        line = {"at": time.monotonic(), "kind": kind, **more}
+        os.write(out, json.dumps(line, default=str).encode() + b"\n")
 
     try:
         with open_hub(home) as hub:
@@ -209,13 +212,13 @@ class _Worker:
 
     def choose(self) -> Callable[[], Any]:
         chances = {
-            self.publish: 6,
-            self.promote: 4,
-            self.rollback: 3,
-            self.set_alias: 2,
-            self.remove_alias: 1,
+            self.publish: 5,
+            self.promote: 9,
+            self.rollback: 6,
+            self.set_alias: 4,
+            self.remove_alias: 2,
             self.remove: 2,
-            self.gc: 3,
+            self.gc: 2,
         }
         return self._random.choices(list(chances), list(chances.values()))[0]
 
@@ -255,7 +258,7 @@ class _Worker:
         return asdict(self._hub.remove(self._version(name), whole_adapter=False, why=""))
 
     def gc(self) -> Any:
-        days = self._random.choice((0, 0.01 / 86_400, 30))
+        days = self._random.choice((0, 30, 30))
         return asdict(self._hub.gc(keep_days=days, dry_run=False))
 
     def _moved(self, move: Callable[[str], Any]) -> Any:
@@ -295,6 +298,7 @@ class _Tracer:
 
 class _Child:
     def __init__(self, pid: int, log: Path, step: mmap.mmap) -> None:
+        self.lines: list[str] = []
         self.begun: list[str] = []
         self.done: list[tuple[str, dict[str, Any]]] = []
         self.refused: list[str] = []
@@ -317,13 +321,18 @@ class _Child:
 
     def wait(self) -> None:
         os.waitpid(self._pid, 0)
-        for line in self._log.read_bytes().splitlines():
+        self.lines = self._log.read_text().splitlines()
+        for line in self.lines:
             self._read(json.loads(line))
         length = self._step[1]
         self.at = self._step[2 : 2 + length].decode()
         self._step.close()
         self._log.unlink()
         shutil.rmtree(self._log.parents[1] / "made" / str(self._pid), ignore_errors=True)
+
+    def story(self) -> str:
+        """What it did in its life, to find out what went wrong in it."""
+        return f"child {self._pid}, killed at '{self.at}', had said:\n" + "\n".join(self.lines)
 
     def _read(self, line: dict[str, Any]) -> None:
         if line["kind"] == "begin":

@@ -1,6 +1,9 @@
 """`hub rm` and `hub gc`: what goes, what stays, and what a crash leaves for the next gc."""
 
 import os
+import shutil
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -202,6 +205,54 @@ def test_the_next_gc_takes_what_a_killed_one_left(hub: LocalHub, make: Maker) ->
     hub.gc(keep_days=30, dry_run=False)
     assert sorted(p.name for p in hub.home.adapters.iterdir()) == ["support@1"]
     assert [f.state for f in hub.doctor() if f.state != "ok"] == []
+
+
+_UNSEEN = """
+import sys
+from pathlib import Path
+from hub.home import Home
+from hub.registry import Registry
+from tests.hub.making import maker
+
+home, made = Home(Path(sys.argv[1])), Path(sys.argv[2])
+index = home.registry.with_name("registry.db-shm")
+with Registry.open(home) as registry:
+    header = index.read_bytes()[:96]
+    print(maker(registry, made)(seed=77))
+with index.open("r+b") as stream:
+    stream.write(header)
+"""
+
+
+def test_a_commit_that_nobody_saw_is_not_brought_back_without_its_files(
+    home: Home, hub: LocalHub, make: Maker, tmp_path: Path
+) -> None:
+    """Killed inside COMMIT, a publish is whole in the write-ahead log and not yet in its index.
+
+    Nobody sees it, so gc takes its files; the recovery after a crash must not bring it back. Here
+    the index's header is put back to what it was before, and a copy without the index recovers.
+    """
+    make()
+    unseen = subprocess.run(
+        [sys.executable, "-c", _UNSEEN, str(home.root), str(tmp_path / "unseen")],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert unseen.stdout == "support@2\n"
+    assert [facts.number for facts in hub.versions("support")] == [1]
+    crashed = Home(tmp_path / "crashed")
+    without = shutil.ignore_patterns("*-shm")
+    shutil.copytree(home.root, crashed.root, ignore=without)
+    with open_hub(crashed) as recovered:
+        assert [facts.number for facts in recovered.versions("support")] == [2, 1]
+    hub.gc(keep_days=30, dry_run=False)
+    swept = Home(tmp_path / "swept")
+    shutil.copytree(home.root, swept.root, ignore=without)
+    with open_hub(swept) as recovered:
+        assert broken(recovered) == []
+        assert [facts.number for facts in recovered.versions("support")] == [1]
 
 
 def test_leftovers_go_when_they_are_old(hub: LocalHub, make: Maker, tmp_path: Path) -> None:

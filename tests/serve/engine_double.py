@@ -7,6 +7,7 @@ asked for, so that a test sees which adapter answered. Knobs make it fail the wa
 
 import argparse
 import asyncio
+import collections
 import json
 import threading
 import time
@@ -14,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import uvloop
 from aiohttp import web
 
 BASE = "tiny"
@@ -45,7 +47,7 @@ class EngineDouble:
         self.loaded: dict[str, str] = {}
         self.loads: list[str] = []
         self.unloads: list[str] = []
-        self.asked: list[dict[str, Any]] = []
+        self.asked: collections.deque[dict[str, Any]] | list[dict[str, Any]] = []
         self.streaming = 0
         self.aborted = 0
         self.url = ""
@@ -238,12 +240,14 @@ def main() -> None:
     """An engine as a process, a little slow to start."""
     parser = argparse.ArgumentParser()
     parser.add_argument("port", type=int)
+    parser.add_argument("--base", default=BASE)
     parser.add_argument("--token-delay", type=float, default=0)
     chosen = parser.parse_args()
     time.sleep(0.2)
-    double = EngineDouble()
+    double = EngineDouble(chosen.base)
+    double.asked = collections.deque(maxlen=1000)
     double.token_delay = chosen.token_delay
-    asyncio.run(double.run(chosen.port))
+    uvloop.run(double.run(chosen.port))
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ async def test_requests_are_counted_as_they_ended(
     assert _value(series, "hub_tokens_total", adapter="support", kind="prompt") == 6
     assert _value(series, "hub_tokens_total", adapter="support", kind="completion") == 14
     assert _value(series, "hub_engine_retries_total") == 1
-    assert _value(series, "hub_queue_seconds_count") == 6
+    assert _value(series, "hub_queue_seconds_count") == 0
     assert _value(series, "hub_log_records_total") == 6
 
 
@@ -128,15 +128,14 @@ async def test_openmetrics_is_spoken_to_who_asks_for_it(gateway: Gateway) -> Non
 
 
 def test_a_thousand_adapters_make_no_thousand_series() -> None:
-    """The busiest have labels of their own, everything else is `other`, and nothing is lost."""
+    """One that is busy gets its label, though fifty others had them all before it came."""
     metrics = Metrics()
-    for round_ in range(20):
-        for number in range(1000):
-            metrics.ended(f"adapter-{number}", 200, ENTRY)
-            if number % 50 == 0:
-                for _ in range(20):
-                    metrics.ended("hot", 200, ENTRY)
-        assert round_ >= 0
+    for number in range(TOP_ADAPTERS):
+        metrics.ended(f"adapter-{number}", 200, ENTRY)
+    for number in range(20_000):
+        metrics.ended(f"adapter-{number % 1000}", 200, ENTRY)
+        if number % 10 == 0:
+            metrics.ended("hot", 200, ENTRY)
     series = _read(metrics.text("")[0].decode())
     adapters = {dict(labels)["adapter"] for name, labels in series if name == "hub_requests_total"}
     assert len(adapters) == TOP_ADAPTERS + 1
@@ -206,7 +205,7 @@ async def test_every_query_of_the_dashboard_is_about_a_metric_that_exists(
 async def test_the_dashboard_leaves_no_metric_out(gateway: Gateway) -> None:
     """Every metric of ours has a panel."""
     text = (await gateway.http.get("/metrics")).text
-    families = {name for name in re.findall(r"^# TYPE (hub_\w+)", text, re.MULTILINE)}
+    families = set(re.findall(r"^# TYPE (hub_\w+)", text, re.MULTILINE))
     asked = " ".join(_expressions())
     assert {name for name in families if name not in asked} == set()
 

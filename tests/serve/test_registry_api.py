@@ -204,6 +204,20 @@ def test_files_that_were_not_uploaded_are_named(http: httpx.Client, tmp_path: Pa
     assert http.get("/hub/adapters").json()["items"] == []
 
 
+def test_a_name_given_twice_overwrites_nothing(
+    http: httpx.Client, published: Publish, home: Home, tmp_path: Path
+) -> None:
+    """The second of two files with one name would be written over a blob that the first is."""
+    version = published("support")
+    known = version.manifest.files[0]
+    blob = home.blobs / known.sha256[:2] / known.sha256
+    other = upload(http, write_adapter(tmp_path / "other", adapter_tensors(seed=50)))[1]
+    files = [{**asdict(known)}, {**other, "path": known.path}]
+    answer = http.post("/hub/adapters/a/-/versions", json={"files": files, "lineage": {}})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_data")
+    assert hashlib.sha256(blob.read_bytes()).hexdigest() == known.sha256
+
+
 @pytest.mark.parametrize("name", ["../registry.db", "/etc/passwd", "a/b", ".hidden", ""])
 def test_a_files_name_leads_nowhere_else(
     http: httpx.Client, tmp_path: Path, home: Home, name: str

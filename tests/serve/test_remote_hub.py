@@ -110,6 +110,7 @@ REFUSED: list[Ask] = [
     lambda hub: hub.set_alias("support@2", "Bad", expect=None, force=False, why=""),
     lambda hub: hub.rollback("support", to=None, why=""),
     lambda hub: hub.rollback("support", to=2, why=""),
+    lambda hub: hub.rollback("support", to=10**30, why=""),
     lambda hub: hub.rollback("nothing", to=None, why=""),
     lambda hub: hub.remove_alias("support", "production", why=""),
     lambda hub: hub.remove_alias("support", "canary", why=""),
