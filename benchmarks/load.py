@@ -8,6 +8,7 @@ import asyncio
 import json
 import time
 from dataclasses import dataclass
+from typing import cast
 
 import uvloop
 
@@ -52,8 +53,7 @@ async def _drive(
 
 class _Client(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)
         self._received = b""
         self._answered: asyncio.Future[bool] | None = None
 

@@ -74,10 +74,10 @@ def mock_engine(answer_s: float) -> Iterator[str]:
     """The tests' double of vLLM's HTTP lines, in front of no model; gives its URL."""
     with Registry.open(HOME) as registry:
         base = registry.bases.get().name
+    options = ("--base", base, "--token-delay", str(answer_s))
     port = free_port()
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.serve.engine_double", str(port)]
-        + ["--base", base, "--token-delay", str(answer_s)],
+        [sys.executable, "-m", "tests.serve.engine_double", str(port), *options],
         cwd=ROOT,
     )
     yield from _until_done(process, f"http://127.0.0.1:{port}", "/health")

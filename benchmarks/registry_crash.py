@@ -29,7 +29,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         ours = Crashes(Home(root / "ours" / "home"), SEED).run(KILLS)
-        for problem in ours.problems:
+        for problem in (*ours.problems, *ours.stories):
             print(problem, file=sys.stderr)
         with without_transactions():
             control = Crashes(Home(root / "control" / "home"), SEED).run(KILLS)

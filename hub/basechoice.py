@@ -33,20 +33,23 @@ def base_for(
         AdapterRejected: when `wanted` is not the base of the manifest.
     """
     if manifest is not None:
-        return _of_manifest(registry, wanted, manifest)
+        return _of_manifest(registry, name, wanted, manifest)
     if wanted is not None:
         return _find(registry, wanted)
     known = {base.name: base for base in registry.bases.all()}
     named = _named_by_config(folder)
     if named in known:
         return known[named]
-    for summary in registry.summaries():
-        if summary.name == name:
-            return known[summary.base]
-    return registry.bases.get()
+    of_adapter = _base_of(registry, name)
+    return known[of_adapter] if of_adapter else registry.bases.get()
 
 
-def _of_manifest(registry: Registry, wanted: str | None, manifest: Manifest) -> Base:
+def _base_of(registry: Registry, adapter: str) -> str | None:
+    """The name of the base that an adapter stands on already."""
+    return next((summary.base for summary in registry.summaries(only=adapter)), None)
+
+
+def _of_manifest(registry: Registry, name: str, wanted: str | None, manifest: Manifest) -> Base:
     identity = manifest.base
     same = registry.bases.with_digest(identity.digest())
     if wanted is not None:
@@ -60,7 +63,12 @@ def _of_manifest(registry: Registry, wanted: str | None, manifest: Manifest) -> 
             )
         return base
     if same:
-        return next((base for base in same if base.name == identity.name), same[0])
+        # One model may be here under several names; an adapter stays with the one that it has.
+        for preferred in (_base_of(registry, name), identity.name):
+            for base in same:
+                if base.name == preferred:
+                    return base
+        return same[0]
     here = [base for base in registry.bases.all() if base.name == identity.name]
     other = f"; the '{identity.name}' here has another " if here else ""
     raise UnknownBase(

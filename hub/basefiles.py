@@ -9,7 +9,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from hub.errors import BaseError
+from hub.errors import AdapterRejected, BaseError
 from hub.manifest import (
     BaseIdentity,
     canonical_json,
@@ -17,6 +17,7 @@ from hub.manifest import (
     sha256_of_files,
     sha256_of_json,
 )
+from hub.records import Base
 
 _TOKENIZER_FILES = (
     "tokenizer.json",
@@ -64,6 +65,54 @@ def read_base(
         template_sha256=_template_hash(folder),
     )
     return identity, _shapes(weights)
+
+
+def changed(base: Base) -> str | None:
+    """What is no longer as it was when a base was added: "weights, chat template"; None if nothing.
+
+    Raises:
+        BaseError: when its folder is gone or is no model any more.
+    """
+    known = base.identity
+    of_weights = known.revision.startswith("sha256:")
+    found, shapes = read_base(
+        Path(base.source), base.name, revision=None if of_weights else known.revision
+    )
+    parts = {
+        "weights": found.revision != known.revision or shapes != base.shapes,
+        "config": found.config_sha256 != known.config_sha256,
+        "tokenizer": found.tokenizer_sha256 != known.tokenizer_sha256,
+        "chat template": found.template_sha256 != known.template_sha256,
+    }
+    return ", ".join(part for part, differs in parts.items() if differs) or None
+
+
+class Unchanged:
+    """Looks whether bases are what was added, and again only when a file of theirs was touched."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, object] = {}
+
+    def require(self, base: Base) -> None:
+        """Raises AdapterRejected by `base` when it is another model now.
+
+        One whose folder is gone is not looked at: whoever runs it will say so.
+        """
+        folder = Path(base.source)
+        if not folder.is_dir():
+            return
+        files = sorted(path for path in folder.iterdir() if path.is_file())
+        state = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+        if self._seen.get(base.source) == state:
+            return
+        if parts := changed(base):
+            raise AdapterRejected(
+                f"the base '{base.name}' is not what was added: its {parts} changed",
+                check="base",
+                where=base.source,
+                hint="Restore its files, or add the folder as a base under another name.",
+            )
+        self._seen[base.source] = state
 
 
 def _template_hash(folder: Path) -> str:

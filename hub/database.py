@@ -18,13 +18,16 @@ from hub.sqlite import Database, Migrations
 
 # A writer waits this long for another process's transaction, which are all milliseconds long.
 BUSY_TIMEOUT_S = 30.0
-_PAUSE_S = (0.0005, 0.004)
+_PAUSE_S = (0.0002, 0.002)
 
 
-def open_database(path: Path, migrations: Migrations, *, any_thread: bool = False) -> Database:
+def open_database(
+    path: Path, migrations: Migrations, *, any_thread: bool = False, existing: bool = False
+) -> Database:
     """Open (or make) a database and bring its schema up to date.
 
-    `any_thread` lifts sqlite3's check for callers that serialise their own access.
+    `any_thread` lifts sqlite3's check for callers that serialise their own access. With `existing`
+    an empty file is no new database but one that lost its contents.
 
     Raises:
         IntegrityError: when the file is not a database of ours.
@@ -37,6 +40,7 @@ def open_database(path: Path, migrations: Migrations, *, any_thread: bool = Fals
         db = Database(connection)
         db.execute("PRAGMA foreign_keys = ON")
         db.execute("PRAGMA synchronous = FULL")
+        _require_ours(db, path, migrations, existing=existing)
         if db.journal_mode != "wal":
             db.enable_wal()
         if newer := newer_than_known(db, migrations):
@@ -140,6 +144,21 @@ def newer_than_known(db: Database, migrations: Migrations) -> list[str]:
     known = {step.name for step in migrations.pending(empty)}
     empty.close()
     return [step.name for step in migrations.applied(db) if step.name not in known]
+
+
+def _require_ours(db: Database, path: Path, migrations: Migrations, *, existing: bool) -> None:
+    """Nothing is written into another program's file, nor into one that was emptied."""
+    if migrations.applied(db):
+        return
+    tables = db.table_names()
+    if tables or existing:
+        db.close()
+        what = f"another program's, with {', '.join(tables[:3])}" if tables else "empty"
+        raise IntegrityError(
+            f"not a hub's database: it is {what}",
+            where=str(path),
+            hint="Restore it from a backup (`hub restore FILE --force`), or move it away.",
+        )
 
 
 def _migrate(db: Database, migrations: Migrations) -> None:

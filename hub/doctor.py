@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hub import leases
+from hub.basefiles import changed
 from hub.blobs import Blob
 from hub.database import open_database
-from hub.errors import HubError
+from hub.errors import BaseError, HubError
 from hub.facts import Finding
 from hub.home import Home
 from hub.invariants import finding
@@ -22,7 +23,7 @@ from hub.ledger import process_lives
 from hub.manifest import FileEntry, sha256_of_file
 from hub.migrations import interaction_migrations
 from hub.reach import Needed
-from hub.records import Version
+from hub.records import Base, Version
 from hub.registry import Registry
 from hub.store import CARD, Store
 from hub.sweep import old_scratch, version_folders
@@ -46,7 +47,7 @@ def examine(registry: Registry, store: Store, *, quick: bool = False) -> list[Fi
         findings += _files(registry, store, quick=quick)
     findings.append(_leases(home))
     findings.append(_runs(registry))
-    findings.append(_bases(registry))
+    findings.append(_bases(registry, quick=quick))
     findings.append(_interactions(home))
     findings.append(_room(home))
     return findings
@@ -168,17 +169,37 @@ def _runs(registry: Registry) -> Finding:
     return finding("runs", problems, "no training run was cut off", "warning")
 
 
-def _bases(registry: Registry) -> Finding:
-    """A base of our own that is gone is lost; one elsewhere may only be unplugged."""
+def _bases(registry: Registry, *, quick: bool) -> Finding:
+    """A base of our own that is gone is lost; one elsewhere may only be unplugged. One that was
+    changed in place is another model, under every adapter that stands on it."""
     problems, lost = [], False
     for base in registry.bases.all():
-        if not Path(base.source).is_dir():
-            lost = lost or Path(base.source).is_relative_to(registry.home.data)
-            mend = f"Put it back, or `hub base add FOLDER --name {base.name}`."
-            problems.append((f"the base '{base.name}' is not at {base.source}", mend))
+        if Path(base.source).is_dir():
+            if parts := _changed(base, quick=quick):
+                lost = True
+                mend = "Restore its files, or add it as another: `hub base add FOLDER --name NAME`."
+                problems.append((f"the base '{base.name}' is not what was added: {parts}", mend))
+            continue
+        lost = lost or Path(base.source).is_relative_to(registry.home.data)
+        mend = f"Put it back, or `hub base add FOLDER --name {base.name}`."
+        problems.append((f"the base '{base.name}' is not at {base.source}", mend))
     return finding(
-        "bases", problems, "every base is where it was added", "broken" if lost else "warning"
+        "bases",
+        problems,
+        "every base is what was added, and where",
+        "broken" if lost else "warning",
     )
+
+
+def _changed(base: Base, *, quick: bool) -> str | None:
+    """The weights are read whole, as fast as the disk allows; `quick` leaves it out."""
+    if quick:
+        return None
+    try:
+        parts = changed(base)
+    except BaseError as error:
+        return str(error)
+    return f"its {parts} changed" if parts else None
 
 
 def _interactions(home: Home) -> Finding:

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from hub import sweep
+from hub.basefiles import Unchanged
 from hub.clock import parse_time
 from hub.diff import diff
 from hub.doctor import examine
@@ -37,7 +38,7 @@ from hub.lineage import lineage, parents_of
 from hub.names import AdapterRef, parse_adapter_reference, parse_name
 from hub.origins import dataset_of
 from hub.promotion import move_alias, protect, remove_alias, rollback
-from hub.publish import MeasureEffect, publish_folder, servable_folder
+from hub.publish import Effect, MeasureEffect, publish_folder, servable_folder
 from hub.records import AdapterSummary, AliasMove, Evaluation, Version
 from hub.registry import Registry
 from hub.store import Store
@@ -54,7 +55,8 @@ class LocalHub:
         self.home = home
         self.registry = registry
         self._stores: dict[str, Store] = {}
-        self._measure_effect = measure_effect
+        self._run_model = measure_effect
+        self._unchanged = Unchanged()
 
     @classmethod
     def open(
@@ -100,7 +102,7 @@ class LocalHub:
         return self._facts(self._version(reference))
 
     def resolve(self, reference: str, *, at: str | None = None) -> Resolved:
-        moment = parse_time(at) if at else None
+        moment = parse_time(at) if at is not None else None
         version = self.registry.resolve(parse_adapter_reference(reference), at=moment)
         return Resolved(str(version), version.digest, version.deleted_at is not None)
 
@@ -216,6 +218,13 @@ class LocalHub:
         return self._facts(version)
 
     # -- inside -----------------------------------------------------------------------------------
+
+    def _measure_effect(self, base_source: str, folder: Path) -> Effect:
+        """Measured on the base that was added: a base that was changed since is another model."""
+        for base in self.registry.bases.all():
+            if base.source == base_source:
+                self._unchanged.require(base)
+        return self._run_model(base_source, folder)
 
     def _version(self, reference: str) -> Version:
         return self.registry.resolve(parse_adapter_reference(reference))

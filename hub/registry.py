@@ -11,12 +11,13 @@ from pathlib import Path
 from hub.aliases import Aliases
 from hub.bases import Bases
 from hub.database import one, open_database, snapshot, transaction
+from hub.errors import InvalidReference, UnknownReference
 from hub.facts import Finding
 from hub.home import Home
 from hub.invariants import check_database
 from hub.ledger import Ledger
 from hub.migrations import registry_migrations
-from hub.names import PRODUCTION, AdapterRef, Alias, Digest, Number
+from hub.names import PRODUCTION, AdapterRef, Alias, Digest, Number, Selector
 from hub.reach import Reach
 from hub.records import AdapterSummary, Version
 from hub.signatures import Signatures
@@ -53,7 +54,8 @@ class Registry:
             NoHome: when there is none.
         """
         path = home.require().registry
-        return cls(open_database(path, registry_migrations, any_thread=any_thread), home)
+        db = open_database(path, registry_migrations, any_thread=any_thread, existing=True)
+        return cls(db, home)
 
     @classmethod
     def create(cls, home: Home) -> "Registry":
@@ -116,20 +118,36 @@ class Registry:
             InvalidReference: when a digest's first digits fit several versions.
         """
         selector = reference.selector or Alias(PRODUCTION)
+        if at is not None:
+            return self._resolve_at(reference, selector, at)
         if isinstance(selector, Number):
             return self.versions.get(reference.name, selector.value)
         if isinstance(selector, Digest):
             return self.versions.by_digest(reference, selector)
-        number = (
-            self.aliases.number(reference.name, selector.value)
-            if at is None
-            else self.aliases.number_at(reference.name, selector.value, at)
-        )
+        number = self.aliases.number(reference.name, selector.value)
         if number is None:
             raise self.versions.unknown(reference)
-        if at is not None:
-            return self.versions.ever(reference.name, number)
         return self.versions.get(reference.name, number)
+
+    def _resolve_at(self, reference: AdapterRef, selector: Selector, at: str) -> Version:
+        there = self.versions.living_at(reference.name, at)
+        if isinstance(selector, Alias):
+            number = self.aliases.number_at(reference.name, selector.value, at)
+            found = [version for version in there if version.number == number]
+        elif isinstance(selector, Number):
+            found = [version for version in there if version.number == selector.value]
+        else:
+            found = [version for version in there if version.digest.startswith(selector.value)]
+        if not found:
+            raise UnknownReference(
+                f"there was no '{reference}' at {at}",
+                hint=f"`hub history {reference.name}` shows every move of its aliases.",
+            )
+        if len({version.digest for version in found}) > 1:
+            raise InvalidReference(
+                f"{reference} fitted {len(found)} versions", hint="Give more digits."
+            )
+        return found[0]
 
     def before_rollback(self, name: str, alias: str = PRODUCTION) -> Version:
         """The version that a rollback of an alias goes to; raises as `Aliases.before_rollback`."""

@@ -105,7 +105,7 @@ class _Restore:
         if not self._home.exists():
             return None, False
         try:
-            live = open_database(self._home.registry, registry_migrations)
+            live = open_database(self._home.registry, registry_migrations, existing=True)
         except IntegrityError:
             return None, True
         try:

@@ -198,6 +198,18 @@ class Versions:
             raise self.unknown(AdapterRef(name, Number(number)))
         return _version(row)
 
+    def living_at(self, name: str, at: str) -> list[Version]:
+        """An adapter's versions that were there at a time, newest first.
+
+        In the millisecond of its deletion a version is still there.
+        """
+        rows = self._db.query(
+            f"{_EVER} WHERE adapters.name = ? AND published_at <= ?"
+            " AND (deleted_at IS NULL OR deleted_at >= ?) ORDER BY number DESC",
+            [name, at, at],
+        )
+        return [_version(row) for row in rows]
+
     def parents(self, version: Version) -> list[Kin]:
         """What a version was continued or composed from, deleted ones too, in order of age."""
         return self._kin("parent_id = versions.id WHERE version_id = ?", version)

@@ -61,6 +61,17 @@ def base(registry: Registry) -> Base:
     return registry.bases.add("/nowhere/tiny", identity, base_shapes())
 
 
+def write_base(folder: Path) -> Path:
+    """A folder that reads as the base above, though no model can be made of it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text('{"model_type": "tiny"}')
+    (folder / "tokenizer.json").write_text("{}")
+    (folder / "chat_template.jinja").write_text("{{ messages }}")
+    tensors = {name: np.ones(shape, np.float32) for name, shape in base_shapes().items()}
+    save_file(tensors, folder / "model.safetensors")
+    return folder
+
+
 def adapter_tensors(seed: int = 0, rank: int = RANK) -> dict[str, np.ndarray]:
     """A good adapter of the base above, every target module of every layer."""
     random = np.random.default_rng(seed)

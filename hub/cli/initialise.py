@@ -1,8 +1,24 @@
 """`hub init`: make a hub."""
 
+from typing import TYPE_CHECKING
+
 import click
 
 from hub.cli.output import hint, json_option, note, print_json
+from hub.errors import IntegrityError
+
+if TYPE_CHECKING:
+    from hub.home import Home
+
+
+def _require_no_stored_files(home: "Home") -> None:
+    """A new registry would name none of them, and the next `hub gc` would delete them all."""
+    if home.blobs.is_dir() and any(home.blobs.iterdir()):
+        raise IntegrityError(
+            "registry.db is gone, and the files that it named are still here",
+            where=str(home.blobs),
+            hint="`hub restore FILE` brings it back from a backup. To begin anew, move .hub away.",
+        )
 
 
 @click.command()
@@ -22,9 +38,11 @@ def init(place: str | None, as_json: bool) -> None:
 
     home = Home.from_environment()
     known = home.exists()
+    if not known:
+        _require_no_stored_files(home)
     # Before anything is made: a misspelt bucket leaves no hub behind.
     store = choose_store(home, place) if place else None
-    with Registry.create(home) as registry:
+    with Registry.open(home) if known else Registry.create(home) as registry:
         before = Store.of(registry).blobs.url
         copied = keep_blobs_in(registry, store) if store else 0
         bases = [base.name for base in registry.bases.all()]

@@ -90,7 +90,7 @@ def _base_of(version: "VersionFacts") -> "Base":
         UnknownBase: when it is not here.
         BaseError: when its files have changed.
     """
-    from hub.basefiles import read_base
+    from hub.basefiles import changed
     from hub.home import Home
     from hub.registry import Registry
 
@@ -102,11 +102,9 @@ def _base_of(version: "VersionFacts") -> "Base":
             " is not in the hub here",
             hint=f"Add it: `hub base add {version.base.name} --revision {version.base.revision}`.",
         )
-    given = None if base.identity.revision.startswith("sha256:") else base.identity.revision
-    found, _ = read_base(Path(base.source), base.name, revision=given)
-    if found.digest() != base.digest:
+    if parts := changed(base):
         raise BaseError(
-            f"the base '{base.name}' is not what was added: its files have changed",
+            f"the base '{base.name}' is not what was added: its {parts} changed",
             where=base.source,
             hint="Restore them, or add the folder as a new base under another name.",
         )

@@ -76,7 +76,7 @@ def resolve(reference: str, moment: str | None, hub_url: str | None, as_json: bo
     from hub.clock import parse_time
 
     # A time without a zone is one of this machine's.
-    at = parse_time(moment) if moment else None
+    at = parse_time(moment) if moment is not None else None
     with open_hub(hub_url) as hub:
         resolved = hub.resolve(reference, at=at)
     if as_json:

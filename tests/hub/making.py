@@ -1,20 +1,19 @@
 """Versions made as a user makes them, through the real publish, each with weights of its own."""
 
-import json
 import sqlite3
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Any
 
+from hub.basefiles import read_base
 from hub.home import Home
 from hub.local import LocalHub
-from hub.manifest import BaseIdentity
 from hub.publish import publish
 from hub.records import Base, Version
 from hub.registry import Registry
 from hub.store import Store
-from tests.conftest import acts, adapter_tensors, base_shapes, write_adapter
+from tests.conftest import acts, adapter_tensors, write_adapter, write_base
 
 
 @dataclass
@@ -51,11 +50,9 @@ class Maker:
 
 def maker(registry: Registry, folder: Path) -> Maker:
     """On the base `tiny`, whose folder lies in the hub as a built base's does."""
-    source = registry.home.bases / "tiny"
-    source.mkdir(parents=True, exist_ok=True)
-    (source / "config.json").write_text(json.dumps({"model_type": "tiny"}))
-    identity = BaseIdentity("tiny", "sha256:w", "c" * 64, "t" * 64, "")
-    base = registry.bases.add(str(source), identity, base_shapes())
+    source = write_base(registry.home.bases / "tiny")
+    identity, shapes = read_base(source, "tiny")
+    base = registry.bases.add(str(source), identity, shapes)
     return Maker(registry, Store.of(registry), base, folder)
 
 

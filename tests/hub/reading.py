@@ -25,7 +25,8 @@ from tests.hub.making import maker, open_hub
 
 VERSIONS = 10
 WRITERS = 2
-# Between two reads of one reader: fifty that never pause are a test of the machine's scheduler.
+# Between two reads or promotions of one process: fifty that never pause are a test of the
+# machine's scheduler, and two that never pause one of who is lucky.
 PAUSE_S = 0.01
 
 
@@ -105,6 +106,7 @@ def _promote(home: Home, which: int, promotes: int) -> dict[str, Any]:
                 f"support@{number}", "production", expect=None, force=True, why=f"turn {turn}"
             )
             slowest = max(slowest, time.perf_counter() - began)
+            time.sleep(PAUSE_S)
     return {"count": promotes, "slowest_ms": 1000 * slowest}
 
 
