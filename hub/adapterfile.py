@@ -8,7 +8,8 @@ safetensors, never a pickle.
 import json
 import math
 import re
-from collections.abc import Mapping
+import stat
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,9 @@ CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 FILES = (CONFIG, WEIGHTS)
 
+# A list of every module of a large model takes a tenth of a megabyte.
+LONGEST_CONFIG = 16_000_000
+_LONGEST_PATTERN = 20_000
 _PICKLES = ("adapter_model.bin", "adapter_model.pt", "adapter_model.pth")
 _PREFIX = "base_model.model."
 _KEY = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<half>[AB])\.weight")
@@ -88,15 +92,17 @@ def check_files(folder: Path) -> None:
         path = folder / name
         if path.is_symlink():
             raise refuse("files", "a symbolic link", path, "Copy the file itself into the folder.")
-        if not path.is_file():
+        if not path.exists():
             raise refuse("files", f"{name} is missing", folder, "PEFT's save_pretrained makes it.")
+        if not path.is_file():
+            raise refuse("files", "not a plain file", path, "Copy the file itself into the folder.")
 
 
 def read_config(folder: Path) -> dict[str, Any]:
     """config: the config is a JSON object with the settings that the checks read."""
     path = folder / CONFIG
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = json.loads(config_text(folder))
     except (ValueError, OSError, RecursionError) as error:
         raise refuse("config", f"not readable as JSON ({error})", path) from error
     if not isinstance(config, dict):
@@ -119,7 +125,52 @@ def read_config(folder: Path) -> dict[str, Any]:
             path,
             "PEFT's save_pretrained writes it.",
         )
+    for field, (fits, meaning) in _FIELDS.items():
+        if field in config and not fits(config[field]):
+            raise refuse("config", f"{field} is {_brief(config[field])}, not {meaning}", path)
+    for field in ("target_modules", "exclude_modules"):
+        _require_pattern(field, config.get(field), path)
     return config
+
+
+def config_text(folder: Path) -> str:
+    """The config as it stands there. A pipe or a device, which may never end, is not opened.
+
+    Raises:
+        OSError: when there is no plain file.
+        ValueError: when it is far larger than any config, or not UTF-8.
+    """
+    path = folder / CONFIG
+    facts = path.lstat()
+    if not stat.S_ISREG(facts.st_mode):
+        raise OSError("not a plain file")
+    if facts.st_size > LONGEST_CONFIG:
+        raise ValueError(f"{facts.st_size} bytes are too many for a config")
+    return path.read_text(encoding="utf-8")
+
+
+def lora_settings(adapter: Adapter, modules: Container[str]) -> dict[str, Any]:
+    """What `peft.LoraConfig` takes for an adapter, so that the tensors of its file act, all of them
+    and no others; `modules` are the names of the model's modules.
+
+    Of the file's config only numbers get through, and the base's name. PEFT would run its patterns
+    as regular expressions, and import or call what other settings name.
+    """
+    # A module that the model calls by another name than the file (transformers renames some while
+    # loading) is targeted by its last name; what that adds has no tensors, so its B stays zero.
+    targets = {
+        module if module in modules else module.rpartition(".")[2] for module in adapter.pairs
+    }
+    named = adapter.config.get("base_model_name_or_path")
+    return {
+        "r": adapter.rank,
+        "lora_alpha": adapter.config["lora_alpha"],
+        "lora_dropout": adapter.config.get("lora_dropout", 0.0),
+        "use_rslora": bool(adapter.config.get("use_rslora")),
+        "target_modules": sorted(targets),
+        "base_model_name_or_path": named if isinstance(named, str) else None,
+        "task_type": "CAUSAL_LM",
+    }
 
 
 def read_tensors(folder: Path) -> dict[str, Tensor]:
@@ -201,6 +252,65 @@ def _is_scale(alpha: object) -> bool:
         return math.isfinite(alpha) and alpha != 0
     except OverflowError:
         return False
+
+
+def _is_share(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
+
+
+def _is_switch(value: object) -> bool:
+    return value is None or isinstance(value, bool)
+
+
+def _is_index(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _are_indices(value: object) -> bool:
+    listed = isinstance(value, list) and all(map(_is_index, value))
+    return value is None or _is_index(value) or listed
+
+
+def _are_names(value: object) -> bool:
+    return value is None or isinstance(value, str) or _are_listed(value)
+
+
+def _are_listed(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
+
+
+def _is_mapping(value: object) -> bool:
+    return value is None or isinstance(value, dict)
+
+
+# Where a setting is there, what it has to be: by these PEFT chooses modules and their scale, and
+# what else the checks read.
+_FIELDS: dict[str, tuple[Callable[[object], bool], str]] = {
+    "exclude_modules": (_are_names, "a list of modules or a pattern"),
+    "layers_to_transform": (_are_indices, "the number of a layer or a list of them"),
+    "layers_pattern": (_are_names, "a name or a list of them"),
+    "bias": (lambda value: isinstance(value, str), "'none', 'all' or 'lora_only'"),
+    "init_lora_weights": (
+        lambda value: _is_switch(value) or isinstance(value, str), "true, false or a name"),
+    "lora_dropout": (_is_share, "a share from 0 to 1"),
+    "use_rslora": (_is_switch, "true or false"),
+    "rank_pattern": (_is_mapping, "an object"),
+    "alpha_pattern": (_is_mapping, "an object"),
+}  # fmt: skip
+
+
+def _require_pattern(field: str, value: object, path: Path) -> None:
+    """Where a setting is a pattern, it is one. It is compiled, which is quick, and never run."""
+    if not isinstance(value, str):
+        return
+    try:
+        if len(value) > _LONGEST_PATTERN:
+            raise ValueError(f"{len(value)} characters are too many")
+        re.compile(value)
+    except (re.error, ValueError, OverflowError, RecursionError) as error:
+        raise refuse(
+            "config", f"{field} is {_brief(value)}, which is no pattern ({error})", path
+        ) from error
 
 
 def _brief(value: object) -> str:

@@ -19,6 +19,8 @@ from hub.wire import WHO_HEADER, error_from
 _CONNECT_S = 10.0
 _ANSWER_S = 60.0
 _PIECE = 1 << 18
+# Bytes that are no text, text that is no JSON, and JSON nested without end.
+_NO_JSON = (ValueError, RecursionError)
 # The hub may have to read its files first, or to run a model.
 _PATIENT = httpx.Timeout(None, connect=_CONNECT_S)
 
@@ -69,7 +71,10 @@ class Address:
     def text(self, path: str) -> str:
         """The text of an answer; raises as `ask`."""
         with self._answer("GET", path) as response:
-            return response.read().decode()
+            try:
+                return response.read().decode()
+            except UnicodeDecodeError as error:
+                raise self._stranger(response) from error
 
     def has(self, path: str) -> bool:
         """Whether a HEAD finds something. Raises HubUnreachable."""
@@ -80,7 +85,10 @@ class Address:
         """The JSON of each line of an answer, as they come; raises as `ask`, also in the middle."""
         with self._answer("POST", path, body=body, patient=True) as response:
             for line in response.iter_lines():
-                found = json.loads(line)
+                try:
+                    found = json.loads(line)
+                except _NO_JSON as cause:
+                    raise self.no_hub("its answer is not one of a hub") from cause
                 if error := error_from(found):
                     raise error
                 yield found
@@ -132,21 +140,21 @@ class Address:
             return
         try:
             error = error_from(response.json())
-        except ValueError:
+        except _NO_JSON:
             error = None
         raise error or self._stranger(response)
 
     def _json(self, response: httpx.Response) -> Any:
         try:
             return response.json()
-        except ValueError as error:
+        except _NO_JSON as error:
             raise self._stranger(response) from error
 
     def _stranger(self, response: httpx.Response) -> HubUnreachable:
         """For an answer that no hub of this version would give, but for its doors."""
         try:
             said = str(response.json()["error"]["message"])
-        except (ValueError, KeyError, TypeError):
+        except (*_NO_JSON, KeyError, TypeError):
             return self.no_hub(f"HTTP {response.status_code} for {response.request.url.path}")
         return HubUnreachable(
             f"the server at {self.url} refuses ({said})",
@@ -185,12 +193,20 @@ def quoted(name: str) -> str:
 
 
 def _parse(url: str) -> SplitResult:
-    parts = urlsplit(url)
     try:
+        parts = urlsplit(url)
+        # What no name on a network can be is found here rather than by the first request.
+        (parts.hostname or "").encode("idna")
+        httpx.URL(url)
         known = parts.scheme in ("http", "https") and parts.hostname and (parts.port or True)
-    except ValueError:
-        known = False
-    if not known or parts.query or parts.fragment:
-        raise UsageError(f"'{url}' is no hub's address", hint="Write it like http://HOST:PORT.")
+    except (ValueError, httpx.InvalidURL) as error:
+        raise _no_address(url) from error
+    if not known or parts.query or parts.fragment or not url.isprintable():
+        raise _no_address(url)
     # What `openai` clients are given works here as well.
     return parts._replace(path=parts.path.rstrip("/").removesuffix("/v1"))
+
+
+def _no_address(url: str) -> UsageError:
+    shown = url if url.isprintable() and len(url) <= 200 else ascii(url[:200])[1:-1]
+    return UsageError(f"'{shown}' is no hub's address", hint="Write it like http://HOST:PORT.")

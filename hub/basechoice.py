@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from hub.adapterfile import CONFIG
+from hub.adapterfile import config_text
 from hub.errors import AdapterRejected, UnknownBase
 from hub.manifest import BaseIdentity, Manifest
 from hub.records import Base
@@ -86,7 +86,7 @@ def _find(registry: Registry, wanted: str) -> Base:
 
 def _named_by_config(folder: Path) -> str:
     try:
-        config: Any = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        config: Any = json.loads(config_text(folder))
         return str(config["base_model_name_or_path"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         # The publish gate reads the config too, and says what is wrong with it.

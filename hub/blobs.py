@@ -19,10 +19,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import Enum
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from hub.disk import writing
 from hub.errors import HubError, IntegrityError, MissingExtra, StoreUnavailable, UsageError
 from hub.manifest import FileEntry, sha256_of_file
 
@@ -43,6 +45,14 @@ class Blob:
     sha256: str
     size: int
     modified: datetime
+
+
+class Put(Enum):
+    """What came of storing a file: it was new, it was there whole, or it was there damaged."""
+
+    STORED = "stored"
+    KEPT = "kept"
+    MENDED = "mended"
 
 
 def parse_store_url(text: str) -> str:
@@ -114,29 +124,34 @@ class Blobs:
             except FileNotFoundError:
                 return None
 
-    def put(self, path: Path, entry: FileEntry, *, mend: bool = False) -> None:
-        """Store the file that `entry` describes; a blob that is there in full is not sent again.
+    def put(self, path: Path, entry: FileEntry) -> Put:
+        """Store the file that `entry` describes; a blob that is there whole is not sent again.
 
-        With `mend` the stored bytes are read too, and replaced where they are damaged.
+        Its size is no proof: the stored bytes are read, from a bucket too, and replaced where they
+        are damaged. A version would stand on them otherwise that can never be served.
 
         Call it inside `Store.adding()`, so that no gc takes the blob before a version names it.
 
         Raises:
             IntegrityError: when the file has changed since it was described.
             StoreUnavailable: when the store refuses it or can't be reached.
+            HubError: when the disk is full.
         """
-        if self.size(entry.sha256) == entry.size and not (mend and self.damaged(entry.sha256)):
-            return
+        size = self.size(entry.sha256)
+        if size == entry.size and not self.damaged(entry.sha256):
+            return Put.KEPT
         scratch = self._scratch / secrets.token_hex(8)
         try:
             with self._asking():
                 self._scratch.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, scratch)
+            with writing(self._scratch):
+                shutil.copyfile(path, scratch)
             if sha256_of_file(scratch) != entry.sha256:
                 raise IntegrityError("the file changed while it was read", where=str(path))
             self._place(scratch, entry)
         finally:
             scratch.unlink(missing_ok=True)
+        return Put.STORED if size is None else Put.MENDED
 
     def open(self, sha256: str) -> BinaryIO:
         """A blob's bytes, unchecked; the caller closes it. Raises IntegrityError when missing."""
@@ -153,12 +168,14 @@ class Blobs:
         Raises:
             IntegrityError: when the blob is missing or is not what its name says, naming it;
                 `target` is not there then.
+            HubError: when the disk is full.
         """
         key = self._key(entry.sha256)
         with self._asking():
             try:
-                if not (self.local and _linked(Path(key), target)):
-                    self._fs.get_file(key, str(target))
+                with writing(target):
+                    if not (self.local and _linked(Path(key), target)):
+                        self._fs.get_file(key, str(target))
             except FileNotFoundError as error:
                 target.unlink(missing_ok=True)
                 raise self._missing(entry.sha256, entry.path) from error
@@ -207,7 +224,7 @@ class Blobs:
                 raise StoreUnavailable("the blob did not arrive", where=self.where(entry.sha256))
             return
         blob = Path(key)
-        with self._asking():
+        with self._asking(), writing(blob):
             scratch.chmod(0o444)
             sync(scratch)
             blob.parent.mkdir(parents=True, exist_ok=True)

@@ -76,7 +76,8 @@ def _usage(version: Version) -> list[str]:
     base = version.manifest.base.name
     if "/" not in base:  # no model of the Hub, but a folder that was added under this name
         base = f"path/to/{base}"
-    rank = next(allowed for allowed in _RANKS if allowed >= version.rank)
+    # A row that was tampered with may name a rank that no version has; `hub verify` tells.
+    rank = next((allowed for allowed in _RANKS if allowed >= version.rank), version.rank)
     return [
         "## How to use it",
         "",

@@ -53,11 +53,12 @@ def open_database(
         if migrations.pending(db):
             _migrate(db, migrations)
     except sqlite3.DatabaseError as error:
-        if "not a database" in str(error) or "malformed" in str(error):
+        if damage := _damage(path, str(error)):
             raise IntegrityError(
-                f"not a readable SQLite database ({error})",
+                damage,
                 where=str(path),
-                hint="Restore it from a backup, or move it away and run `hub init`.",
+                hint="Restore it from a backup (`hub restore FILE --force`), or move it away and"
+                " run `hub init`.",
             ) from error
         raise HubError(
             f"the database cannot be opened ({error})",
@@ -159,6 +160,28 @@ def _require_ours(db: Database, path: Path, migrations: Migrations, *, existing:
             where=str(path),
             hint="Restore it from a backup (`hub restore FILE --force`), or move it away.",
         )
+
+
+def _damage(path: Path, words: str) -> str | None:
+    """What SQLite's words say is wrong with the file; None when it is what lies around it."""
+    if "not a database" in words or "malformed" in words:
+        return f"not a readable SQLite database ({words})"
+    if words.startswith("no such "):
+        return f"a damaged database: it has {words.replace('no such', 'no', 1)}"
+    for suffix in ("", "-wal", "-shm"):
+        beside = path.with_name(path.name + suffix)
+        if beside.is_dir():
+            return f"a damaged database: {beside} is a folder"
+    return None
+
+
+def missing_tables(db: Database, migrations: Migrations) -> list[str]:
+    """The tables that a database brought up to date should have, and lacks."""
+    whole = Database(memory=True)
+    migrations.apply(whole)
+    lost = sorted({*whole.table_names()} - {*db.table_names()})
+    whole.close()
+    return lost
 
 
 def _migrate(db: Database, migrations: Migrations) -> None:

@@ -8,29 +8,33 @@ Absent on purpose: asking a gateway or an engine anything, and the publish gate 
 
 import os
 import shutil
-from collections.abc import Iterator
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 from hub import leases
 from hub.basefiles import changed
 from hub.blobs import Blob
-from hub.database import open_database
-from hub.errors import BaseError, HubError
+from hub.card import render_card
+from hub.database import missing_tables, open_database
+from hub.errors import BaseError, HubError, IntegrityError
 from hub.facts import Finding
 from hub.home import Home
 from hub.invariants import finding
 from hub.ledger import process_lives
 from hub.manifest import FileEntry, sha256_of_file
 from hub.migrations import interaction_migrations
-from hub.reach import Needed
 from hub.records import Base, Version
 from hub.registry import Registry
 from hub.store import CARD, Store
 from hub.sweep import old_scratch, version_folders
 
 _LITTLE_ROOM = 1 << 30
+_BY_OTHERS = 0o022
 # What can't be read can't be compared with files.
 _READING = ("database", "manifests", "records")
+_IN_THE_WAY = "Mend it, or move what lies there away, and look again."
 _BLOB = "Restore a backup: `hub restore FILE --force`; or publish the same files again."
 
 
@@ -38,19 +42,31 @@ def examine(registry: Registry, store: Store, *, quick: bool = False) -> list[Fi
     """Every invariant, in a fixed order of names. `quick` compares files by size only."""
     home = registry.home
     findings = registry.check()
-    if any(entry.check in _READING and entry.state == "broken" for entry in findings):
-        return findings
-    findings.append(_folder_of(registry))
-    if findings[-1].state == "broken":
-        return findings
-    with store.adding():
+    readable = not any(f.check in _READING and f.state == "broken" for f in findings)
+    if readable:
+        findings.append(_looked("folder", lambda: _folder_of(registry)))
+    if readable and findings[-1].state != "broken":
         findings += _files(registry, store, quick=quick)
-    findings.append(_leases(home))
-    findings.append(_runs(registry))
-    findings.append(_bases(registry, quick=quick))
-    findings.append(_interactions(home))
-    findings.append(_room(home))
+    findings.append(_looked("leases", lambda: _leases(home)))
+    if readable:
+        findings.append(_looked("runs", lambda: _runs(registry)))
+        findings.append(_looked("bases", lambda: _bases(registry, quick=quick)))
+    findings.append(_looked("interactions", lambda: _interactions(home)))
+    findings.append(_looked("room", lambda: _room(home)))
     return findings
+
+
+def _looked(name: str, look: Callable[[], Finding]) -> Finding:
+    """What one look finds, or what stopped it, so that all others are still taken."""
+    try:
+        return look()
+    except (OSError, sqlite3.DatabaseError, HubError) as error:
+        return _stopped(name, error)
+
+
+def _stopped(name: str, error: Exception) -> Finding:
+    mend = error.hint if isinstance(error, HubError) else None
+    return Finding(name, "broken", str(error), mend or _IN_THE_WAY)
 
 
 def _folder_of(registry: Registry) -> Finding:
@@ -69,31 +85,29 @@ def _folder_of(registry: Registry) -> Finding:
 
 
 def _files(registry: Registry, store: Store, *, quick: bool) -> list[Finding]:
-    home = registry.home
-    versions = registry.versions.all()
-    blobs = {blob.sha256: blob for blob in store.blobs.all()}
-    named = {entry.sha256: (entry, v) for v in versions for entry in v.manifest.files}
-    living = {store.folder(version): version for version in versions}
-    made = [path for path in version_folders(home) if path in living]
-    wrong = [
-        problem
-        for path in made
-        for problem in _wrong_folder(path, living[path], store, blobs, quick=quick)
-    ]
-    how = "by size" if quick else "by hash"
-    return [
-        finding(
-            "blobs",
-            list(_wrong_blobs(store, blobs, named, quick=quick)),
-            f"{len(named)} stored files are there, compared {how}",
-        ),
-        finding(
-            "folders",
-            wrong,
-            f"{len(made)} folders hold what their manifests say, compared {how}",
-        ),
-        _leftovers(home, blobs, registry.reach.needed(leased=leases.leased(home))),
-    ]
+    """All while no gc runs."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(store.adding())
+            blobs = {blob.sha256: blob for blob in store.blobs.all()}
+        except (OSError, HubError) as error:
+            return [_stopped("blobs", error)]
+        return [
+            _looked("blobs", lambda: _blobs(registry, store, blobs, quick=quick)),
+            _looked("folders", lambda: _folders(registry, store, blobs, quick=quick)),
+            _looked("cards", lambda: _cards(registry, store)),
+            _looked("leftovers", lambda: _leftovers(registry, blobs)),
+        ]
+
+
+def _blobs(registry: Registry, store: Store, blobs: dict[str, Blob], *, quick: bool) -> Finding:
+    named = {e.sha256: (e, v) for v in registry.versions.all() for e in v.manifest.files}
+    holds = f"{len(named)} stored files are there, compared {_how(quick=quick)}"
+    return finding("blobs", list(_wrong_blobs(store, blobs, named, quick=quick)), holds)
+
+
+def _how(*, quick: bool) -> str:
+    return "by size" if quick else "by hash"
 
 
 def _wrong_blobs(
@@ -111,28 +125,53 @@ def _wrong_blobs(
             yield f"{what} is damaged", _BLOB
 
 
-def _wrong_folder(
-    folder: Path, version: Version, store: Store, blobs: dict[str, Blob], *, quick: bool
-) -> Iterator[tuple[str, str]]:
-    mend = f"`chmod -R u+w {folder} && rm -r {folder}`: it is made again from the stored files."
-    entries = {entry.path: entry for entry in version.manifest.files}
-    present = {path.name for path in folder.iterdir()}
-    for name in sorted(present - entries.keys() - {CARD}):
-        yield f"{folder / name} was not published", mend
-    for name in sorted({*entries, CARD} - present):
-        yield f"{folder / name} is missing", mend
-    for name in sorted(present & entries.keys()):
-        path, entry = folder / name, entries[name]
+def _folders(registry: Registry, store: Store, blobs: dict[str, Blob], *, quick: bool) -> Finding:
+    def same(path: Path, entry: FileEntry) -> bool:
         # A hard link to a blob was looked at with the blob.
         blob = Path(store.blobs.where(entry.sha256))
         if store.blobs.local and entry.sha256 in blobs and path.samefile(blob):
+            return True
+        same_size = path.stat().st_size == entry.size
+        return same_size and (quick or sha256_of_file(path) == entry.sha256)
+
+    leases.entries(registry.home.adapters)  # says so where it is no folder
+    made, problems = 0, []
+    for version in registry.versions.all():
+        folder = store.folder(version)
+        try:
+            store.require_place(str(version))
+        except IntegrityError as error:
+            problems.append((str(error), error.hint or _IN_THE_WAY))
             continue
-        same = path.stat().st_size == entry.size
-        if not same or not (quick or sha256_of_file(path) == entry.sha256):
-            yield f"{path} is not what was published", mend
+        if folder.is_dir():
+            made += 1
+            for fault in store.faults(version, None, same=same):
+                words = fault.message.removeprefix("the file ")
+                problems.append((f"{fault.where} {words}", fault.hint or _IN_THE_WAY))
+            if folder.stat().st_mode & _BY_OTHERS:
+                mend = f"`chmod -R a-w {folder}`"
+                problems.append((f"{folder} can be written by other accounts", mend))
+    holds = f"{made} folders hold what their manifests say, compared {_how(quick=quick)}"
+    return finding("folders", problems, holds)
 
 
-def _leftovers(home: Home, blobs: dict[str, Blob], needed: Needed) -> Finding:
+def _cards(registry: Registry, store: Store) -> Finding:
+    """A page that was overwritten, or made by another release of Loom. Nothing reads it but people,
+    and what is pushed gets a new one."""
+    problems = [
+        (f"{card} is not the card of {version}", "It can stay: `hub push` writes a new one.")
+        for version in registry.versions.all()
+        if (card := store.folder(version) / CARD).parent.is_dir()
+        and (not card.is_file() or card.read_bytes() != render_card(version).encode())
+    ]
+    return finding(
+        "cards", problems, "every folder has its card as this release makes it", "warning"
+    )
+
+
+def _leftovers(registry: Registry, blobs: dict[str, Blob]) -> Finding:
+    home = registry.home
+    needed = registry.reach.needed(leased=leases.leased(home))
     orphans = [blob for sha256, blob in blobs.items() if sha256 not in needed.blobs]
     folders = [
         path
@@ -204,19 +243,28 @@ def _changed(base: Base, *, quick: bool) -> str | None:
 
 def _interactions(home: Home) -> Finding:
     name, holds = "interactions", "the log of requests can be read"
-    if not home.interactions.is_file():
+    if not os.path.lexists(home.interactions):
         return Finding(name, "ok", "no request has been logged yet")
-    problems = []
-    mend = f"Restore a backup, or move {home.interactions} away: a new one is begun."
+    mend = (
+        "Restore a backup: `hub restore FILE --force`; or move"
+        f" {home.interactions} away: a new one is begun."
+    )
+    if not home.interactions.is_file():
+        return finding(name, [(f"{home.interactions} is no file", mend)], holds)
     try:
         db = open_database(home.interactions, interaction_migrations)
-    except HubError as error:
-        problems.append((error.message, error.hint or mend))
-    else:
-        with db.conn:
-            answers = [str(row["quick_check"]) for row in db.query("PRAGMA quick_check")]
-        problems += [(answer, mend) for answer in answers if answer != "ok"]
+    except IntegrityError as error:
+        return finding(name, [(str(error), mend)], holds)
+    try:
+        answers = [str(row["quick_check"]) for row in db.query("PRAGMA quick_check")]
+        lost = missing_tables(db, interaction_migrations)
+    except sqlite3.DatabaseError as error:
+        answers, lost = [f"can't be read ({error})"], []
+    finally:
         db.close()
+    wrong = [answer for answer in answers if answer != "ok"]
+    wrong += [f"table {table} is missing" for table in lost]
+    problems = [(f"{home.interactions}: {words}", mend) for words in wrong]
     return finding(name, problems, holds)
 
 

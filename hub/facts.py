@@ -146,7 +146,8 @@ class AliasFacts:
 
 @dataclass(frozen=True)
 class Published:
-    """`created` is false when these very bytes were published before."""
+    """`created` is false when these very bytes were published before. `mended` counts what was
+    damaged or missing in the store and is whole again."""
 
     version: str
     digest: str
@@ -154,6 +155,7 @@ class Published:
     size: int
     created: bool
     production: int | None
+    mended: int = 0
 
 
 @dataclass(frozen=True)

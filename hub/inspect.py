@@ -7,11 +7,12 @@ is refused here because nobody else would. Whether the adapter changes the model
 model itself: that is the effect check, and `hub.publish` asks for it.
 
 No pattern from a file is ever run as a regular expression: some take years on one line. So where
-`target_modules` is a pattern, `complete` can't tell what is missing, and is skipped.
+modules are chosen by a pattern, `complete` can't tell what belongs there, and is skipped; the
+effect is that of the tensors, as the engine takes them, whatever the pattern says.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,7 @@ _SWITCHES = {
     "alora_invocation_tokens": "activated LoRA (alora_invocation_tokens)",
     "use_qalora": "QALoRA",
     "use_bdlora": "block-diagonal LoRA (use_bdlora)",
+    "megatron_config": "Megatron's parallel layers (megatron_config)",
     "arrow_config": "Arrow routing (arrow_config)",
     "kasa_config": "KaSA (kasa_config)",
     "monteclora_config": "MonteCLoRA (monteclora_config)",
@@ -57,6 +59,7 @@ _SWITCHES = {
 _PLAIN_INITS = ("gaussian", "eva", "orthogonal", "mica", "lora_ga")
 # Unsloth mirrors models under its own name, also in 4 bits; an adapter of one is one of the model.
 _MIRROR = "unsloth/"
+_PLAIN_NAME = re.compile(r"\w+(\.\w+)*")
 _QUANTISED = ("-unsloth-bnb-4bit", "-bnb-4bit")
 
 Check = Callable[[Adapter, Base], None]
@@ -174,7 +177,7 @@ def check_servable(adapter: Adapter, base: Base) -> None:
     """servable: nothing that the engine rejects, ignores or applies wrongly."""
     path = adapter.folder / CONFIG
     bias = adapter.config.get("bias", "none")
-    if bias not in ("none", None):
+    if bias != "none":
         raise refuse("servable", f"bias is {bias!r}, which can't be served", path, _RETRAIN)
     for switch, meaning in _SWITCHES.items():
         if adapter.config.get(switch):
@@ -245,13 +248,20 @@ def check_shapes(adapter: Adapter, base: Base) -> None:
 
 
 def check_complete(adapter: Adapter, base: Base) -> None:
-    """complete: every module that the config targets has its weights."""
-    targets = adapter.config["target_modules"]
-    excluded = adapter.config.get("exclude_modules") or []
-    if isinstance(targets, str) or isinstance(excluded, str):
-        raise Skip("target_modules is a pattern, so what should be there is not known")
-    if adapter.config.get("layers_to_transform") is not None:
-        raise Skip("layers_to_transform chooses among the layers")
+    """complete: every module that the config targets has its weights, and no other has.
+
+    PEFT ignores a tensor of another module, and the engine, which goes by tensors, serves it.
+    """
+    targeted = _targets(adapter.config)
+    for module, (a, _) in adapter.pairs.items():
+        if not targeted(module):
+            raise refuse(
+                "complete",
+                f"the tensor {a.name!a} belongs to a module that the config does not target",
+                adapter.folder / WEIGHTS,
+                "target_modules, exclude_modules or layers_to_transform was edited, or belongs to"
+                " other weights.",
+            )
     # Libraries differ in whether a mixture's experts are modules; none adapted is as it was meant.
     experts = any(".experts." in module for module in adapter.pairs)
     for weight, shape in base.shapes.items():
@@ -260,7 +270,7 @@ def check_complete(adapter: Adapter, base: Base) -> None:
             continue
         if ".experts." in module and not experts:
             continue
-        if _matches(module, targets) and not _matches(module, excluded):
+        if targeted(module):
             raise refuse(
                 "complete",
                 f"the config targets '{module}', but the tensor"
@@ -268,6 +278,42 @@ def check_complete(adapter: Adapter, base: Base) -> None:
                 adapter.folder / WEIGHTS,
                 "The file is cut short, or target_modules was edited.",
             )
+
+
+def _targets(config: Mapping[str, Any]) -> Callable[[str], bool]:
+    """PEFT's choice of modules (its check_target_module_exists). Raises Skip for a pattern."""
+    for field in ("target_modules", "exclude_modules"):
+        if config.get(field) and isinstance(config[field], str):
+            raise Skip(f"{field} is a pattern, so what should be there is not known")
+    targets, excluded = config["target_modules"], config.get("exclude_modules") or []
+    layers, before = config.get("layers_to_transform"), config.get("layers_pattern") or []
+    chosen = [layers] if isinstance(layers, int) else layers
+    names = [before] if isinstance(before, str) else before
+    if chosen and any(_PLAIN_NAME.fullmatch(name) is None for name in names):
+        raise Skip("layers_pattern is a pattern, so what should be there is not known")
+
+    def targeted(module: str) -> bool:
+        if _matches(module, excluded):
+            return False
+        if module in targets or not chosen:
+            return _matches(module, targets)
+        return _matches(module, targets) and _layer(module, names) in chosen
+
+    return targeted
+
+
+def _layer(module: str, names: Sequence[str]) -> int | None:
+    """The number of a module's layer: the first in its name, or the first after one of `names`."""
+    parts = module.split(".")
+    # A tensor's name may hold a number of any length; no model has a million layers.
+    numbered = [i for i in range(1, len(parts) - 1) if parts[i].isdecimal() and len(parts[i]) <= 6]
+    if not names:
+        return next((int(parts[i]) for i in numbered if i > 1), None)
+    for name in names:
+        for i in numbered:
+            if _matches(".".join(parts[:i]), [name]):
+                return int(parts[i])
+    return None
 
 
 def _matches(module: str, names: Sequence[str]) -> bool:

@@ -112,17 +112,21 @@ def _manifests(db: Database) -> Iterator[tuple[str, str]]:
 
 
 def _production(db: Database) -> Iterator[tuple[str, str]]:
+    # Mended where the history ends, so that it goes on unbroken.
     for row in db.query(
-        "SELECT name, (SELECT MAX(number) FROM versions"
+        "SELECT name, (SELECT number FROM alias_moves JOIN versions ON versions.id = to_version_id"
+        " WHERE alias_moves.adapter_id = adapters.id AND alias = ? AND deleted_at IS NULL"
+        " ORDER BY alias_moves.id DESC LIMIT 1) AS last, (SELECT MAX(number) FROM versions"
         " WHERE adapter_id = adapters.id AND deleted_at IS NULL) AS newest,"
         " (SELECT COUNT(*) FROM aliases WHERE adapter_id = adapters.id AND alias = ?) AS named"
         " FROM adapters ORDER BY name",
-        [PRODUCTION],
+        [PRODUCTION, PRODUCTION],
     ):
         if row["newest"] is not None and row["named"] != 1:
+            named = f"{row['name']}@{row['last'] or row['newest']}"
             yield (
                 f"{row['name']} has versions and no production",
-                (f"`hub promote {row['name']}@{row['newest']} --force --why 'it had none'`"),
+                f"`hub promote {named} --force --why 'it had none'`",
             )
         elif row["newest"] is None and row["named"]:
             yield f"{row['name']} has a production and no versions", _RESTORE
@@ -135,7 +139,10 @@ def _aliases(db: Database) -> Iterator[tuple[str, str]]:
         " LEFT JOIN versions ON versions.id = version_id ORDER BY name, alias"
     ):
         named = f"{row['name']}@{row['alias']}"
-        mend = f"Point it at another version: `hub alias set VERSION {row['alias']}`."
+        mend = (
+            f"Point it at another version: `hub alias set VERSION {row['alias']}`"
+            " (with --force --why REASON where the gate has not passed it)."
+        )
         if row["owner"] is None:
             yield f"{named} names a version that never was", mend
         elif row["owner"] != row["adapter_id"]:
@@ -157,12 +164,18 @@ def _history(db: Database) -> Iterator[tuple[str, str]]:
         " JOIN adapters ON adapters.id = adapter_id ORDER BY alias_moves.id"
     ):
         key = (row["name"], row["alias"])
-        if last.get(key) != row["from_version_id"]:
+        # One that begins at nothing put back an alias whose row was lost.
+        if row["from_version_id"] not in (None, last.get(key)):
             yield f"a move of {key[0]}@{key[1]} does not begin where the one before ended", _RESTORE
         last[key] = row["to_version_id"]
     for key in sorted({*now, *last}):
         if now.get(key) != last.get(key):
-            yield f"{key[0]}@{key[1]} is not where its last move put it", _RESTORE
+            # One that is gone can be put back where it was, which keeps the history unbroken.
+            mend = f"Or put it back: `hub history {key[0]}`, `hub alias set VERSION {key[1]}`."
+            if key[1] == PRODUCTION:
+                mend = "Or do what `production` says above."
+            again = _RESTORE if key in now else f"{_RESTORE} {mend}"
+            yield f"{key[0]}@{key[1]} is not where its last move put it", again
 
 
 def _numbers(db: Database) -> Iterator[tuple[str, str]]:
@@ -179,13 +192,15 @@ def _numbers(db: Database) -> Iterator[tuple[str, str]]:
 
 
 def _records(db: Database) -> Iterator[tuple[str, str]]:
-    """JSON columns that everything reads."""
+    """JSON columns that everything reads, each an object."""
     columns: dict[str, Any] = {"versions": "lineage", "evaluations": "result", "runs": "config"}
     for table, column in columns.items():
         for row in db.query(f"SELECT rowid AS id, {column} AS text FROM {table}"):
             try:
-                json.loads(row["text"])
-            except ValueError:
+                readable = isinstance(json.loads(row["text"]), dict)
+            except (ValueError, TypeError, RecursionError):
+                readable = False
+            if not readable:
                 yield f"{column} of row {row['id']} of {table} can't be read", _RESTORE
 
 

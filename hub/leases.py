@@ -24,10 +24,9 @@ import secrets
 import shutil
 import threading
 from collections import Counter
-from contextlib import suppress
 from pathlib import Path
 
-from hub.errors import HubError
+from hub.errors import HubError, IntegrityError
 from hub.home import Home
 
 _LOCK = "lock"
@@ -93,7 +92,7 @@ def leased(home: Home) -> set[str]:
     held: set[str] = set()
     for folder in _folders(home):
         if not _is_dead(folder):
-            held.update(path.name for path in _entries(folder) if path.name != _LOCK)
+            held.update(path.name for path in entries(folder) if path.name != _LOCK)
     return held
 
 
@@ -103,20 +102,29 @@ def dead(home: Home) -> list[Path]:
 
 
 def _folders(home: Home) -> list[Path]:
-    return [path for path in _entries(home.leases) if path.is_dir()]
+    return [path for path in entries(home.leases) if path.is_dir()]
 
 
-def _entries(folder: Path) -> list[Path]:
-    """Sorted; a gateway may end, and take its folder with it, while we look."""
-    with suppress(FileNotFoundError):
+def entries(folder: Path) -> list[Path]:
+    """Sorted; a gateway may end, and take its folder with it, while we look.
+
+    Raises:
+        IntegrityError: when it is no folder.
+    """
+    try:
         return sorted(folder.iterdir())
-    return []
+    except FileNotFoundError:
+        return []
+    except NotADirectoryError as error:
+        raise IntegrityError(
+            "a file lies where a folder belongs", where=str(folder), hint="Move it away."
+        ) from error
 
 
 def _is_dead(folder: Path) -> bool:
     try:
         lock = os.open(folder / _LOCK, os.O_RDWR)
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError):  # no gateway holds a folder
         return True
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

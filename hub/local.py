@@ -11,6 +11,7 @@ from typing import Any
 
 from hub import sweep
 from hub.basefiles import Unchanged
+from hub.card import render_card
 from hub.clock import parse_time
 from hub.diff import diff
 from hub.doctor import examine
@@ -38,7 +39,7 @@ from hub.lineage import lineage, parents_of
 from hub.names import AdapterRef, parse_adapter_reference, parse_name
 from hub.origins import dataset_of
 from hub.promotion import move_alias, protect, remove_alias, rollback
-from hub.publish import Effect, MeasureEffect, publish_folder, servable_folder
+from hub.publish import Effect, MeasureEffect, publish_folder
 from hub.records import AdapterSummary, AliasMove, Evaluation, Version
 from hub.registry import Registry
 from hub.store import Store
@@ -134,7 +135,7 @@ class LocalHub:
 
     def fetch(self, reference: str, folder: Path) -> VersionFacts:
         version = self._version(reference)
-        self.store.copy_out(version, servable_folder(self.store, version), folder)
+        self.store.copy_out(version, render_card(version), folder)
         return self._facts(version)
 
     def verify(

@@ -77,7 +77,7 @@ class Manifest:
                 )
             base = BaseIdentity(**raw["base"])
             files = tuple(FileEntry(**entry) for entry in raw["files"])
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise InvalidData("not a version's manifest") from error
         if not all(isinstance(fact, str) for fact in astuple(base)) or not all(
             isinstance(entry.path, str)

@@ -33,10 +33,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel
+from peft import LoraConfig, PeftModel
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from hub.errors import BaseError, Conflict, MergeError
+from hub.adapterfile import lora_settings, read_adapter
+from hub.errors import AdapterRejected, BaseError, Conflict, MergeError
 from hub.facts import VersionFacts
 from hub.mergedcard import render_merged_card
 from hub.modelfolder import copy_companions, written_whole
@@ -180,8 +181,10 @@ def _load_pair(source: Path, adapter: Path) -> Any:
             f"the base can't be loaded: {_first_line(error)}", where=str(source)
         ) from error
     try:
-        return PeftModel.from_pretrained(base, str(adapter)).eval()
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        modules = dict(base.named_modules())
+        config = LoraConfig(**lora_settings(read_adapter(adapter), modules))
+        return PeftModel.from_pretrained(base, str(adapter), config=config).eval()
+    except (AdapterRejected, OSError, ValueError, RuntimeError, KeyError) as error:
         raise MergeError(
             f"the adapter can't be loaded: {_first_line(error)}", where=str(adapter)
         ) from error

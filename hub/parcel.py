@@ -24,6 +24,7 @@ from hub.filenames import refused_path
 from hub.manifest import Manifest
 from hub.names import parse_name
 from hub.operations import Operations
+from hub.strictjson import read_json
 
 NOTE = "loom.json"
 CARD = "README.md"
@@ -79,7 +80,7 @@ def read_parcel(folder: Path) -> Parcel | None:
     if path.is_symlink() or not path.is_file() or path.stat().st_size > _LARGEST_NOTE:
         raise InvalidData("not a plain file that `hub push` writes", where=str(path), hint=_WITHOUT)
     try:
-        note: Any = json.loads(path.read_text(encoding="utf-8"))
+        note: Any = read_json(path.read_text(encoding="utf-8"))
         if note["schema"] != SCHEMA:
             raise InvalidData(
                 f"schema {note['schema']}, and this release reads {SCHEMA} only",
@@ -95,11 +96,17 @@ def read_parcel(folder: Path) -> Parcel | None:
             for signature in note["signatures"]
         )
         name = parse_name(str(note["name"]))
-        return Parcel(name, int(note["number"]), manifest.to_json(), lineage, signatures)
+        return Parcel(name, _number(note["number"]), manifest.to_json(), lineage, signatures)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, InvalidName) as error:
         raise InvalidData(
             f"not a file that `hub push` writes ({error})", where=str(path), hint=_WITHOUT
         ) from error
+
+
+def _number(found: Any) -> int:
+    if type(found) is not int or found < 1:
+        raise ValueError("its number is not a version's")
+    return found
 
 
 def sort_out(paths: Iterable[str], where: str) -> tuple[list[str], list[str]]:

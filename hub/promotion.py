@@ -17,6 +17,7 @@ from hub.names import (
 )
 from hub.records import AliasMove
 from hub.registry import Registry
+from hub.who import parse_reason
 
 
 def move_alias(
@@ -39,9 +40,11 @@ def move_alias(
         AliasMoved: when the alias is not where `expect` says, telling where it is.
         GateRefused: when the alias is protected and the gate has not said PASS.
         Conflict: when the alias names this version already.
-        UsageError: for a force without a reason, or an `expect` that no alias can name.
+        UsageError: for a force without a reason, an unusable reason, or an `expect` that no alias
+            can name.
     """
     parse_alias(alias)
+    parse_reason(why)
     _require_reason(force, why)
     if expect is not None and expect < 0:
         raise UsageError(
@@ -77,6 +80,7 @@ def rollback(registry: Registry, name: str, *, to: int | None = None, why: str =
         UnknownReference: when there is no such adapter or version, or no longer.
     """
     parse_name(name)
+    parse_reason(why)
     with registry.writing():
         if to is None:
             version = registry.before_rollback(name)
@@ -103,6 +107,7 @@ def remove_alias(registry: Registry, name: str, alias: str, *, why: str = "") ->
     """
     parse_name(name)
     parse_alias(alias)
+    parse_reason(why)
     if alias == PRODUCTION:
         raise Conflict(
             f"{name}@{PRODUCTION} can be moved but not removed: '{name}' alone means it",

@@ -1,8 +1,9 @@
 """Publishing: a PEFT folder becomes an immutable version, or nothing at all.
 
 The order makes it so: the files are checked, then stored as blobs (unreachable until a row names
-them), then one transaction adds the version, then its folder is made, which can be made again at
-any time. A crash in between leaves blobs that `hub gc` finds, never half a version.
+them) and read back, then one transaction adds the version, then its folder gets its name, which
+can be made again at any time. A crash in between leaves blobs that `hub gc` finds, never half a
+version.
 
 What another hub has published comes with its manifest. It passes the same checks, and keeps its
 digest and its signatures; what stands on which base is decided by the base's content.
@@ -15,6 +16,7 @@ from typing import Any
 
 from hub.adapterfile import FILES, check_files
 from hub.basechoice import base_for
+from hub.blobs import Put
 from hub.card import render_card
 from hub.errors import AdapterRejected, IntegrityError, TrainingError
 from hub.facts import Published, SignatureFacts
@@ -59,15 +61,51 @@ def publish(
     dataset: Dataset | None = None,
     parent: Version | None = None,
 ) -> tuple[Version, bool]:
+    """`publish_and_mend`, for those who don't ask what was mended."""
+    version, created, _ = publish_and_mend(
+        registry,
+        store,
+        name,
+        folder,
+        base,
+        measure_effect=measure_effect,
+        lineage=lineage,
+        manifest=manifest,
+        signatures=signatures,
+        run_id=run_id,
+        dataset=dataset,
+        parent=parent,
+    )
+    return version, created
+
+
+def publish_and_mend(
+    registry: Registry,
+    store: Store,
+    name: str,
+    folder: Path,
+    base: Base,
+    *,
+    measure_effect: MeasureEffect,
+    lineage: dict[str, Any],
+    manifest: Manifest | None = None,
+    signatures: Sequence[SignatureFacts] = (),
+    run_id: str | None = None,
+    dataset: Dataset | None = None,
+    parent: Version | None = None,
+) -> tuple[Version, bool, int]:
     """Check a folder and add it as the next version of `name`; tells whether it is new.
 
-    `manifest` is what another hub published it as. Where the same bytes are here already, what is
-    damaged or missing of them in the store is mended from the folder.
+    `manifest` is what another hub published it as. What is damaged in the store of the same bytes
+    (also when other versions share them), or missing of a version that is here already, is mended
+    from the folder; the last number says how many things were.
 
     Raises:
         AdapterRejected: when a check refuses it; nothing is left behind.
-        IntegrityError: when the files are not those of `manifest`.
+        IntegrityError: when the files are not those of `manifest`, or something lies where the
+            version's folder belongs.
         BadSignature: when a signature is not one of the manifest.
+        HubError: when the disk is full.
     """
     registry.versions.require_base(name, base)
     check_files(folder)
@@ -79,7 +117,7 @@ def publish(
         check_signature(found.to_json(), signature)
     known = registry.versions.find(name, found.digest())
     if known is not None:
-        store.mend(known, folder)
+        mended = store.mend(known, folder, render_card(known))
         servable_folder(store, known)
         version, created = known, False
     else:
@@ -89,22 +127,25 @@ def publish(
         measured = {"largest": effect.largest, "divergence": effect.divergence}
         # Of a version from elsewhere, what was measured there stays.
         kept = lineage.get("effect") if manifest is not None else None
+        following = _require_free_place(registry, store, name)
         with store.adding():
-            for entry in found.files:
-                store.blobs.put(folder / entry.path, entry)
-            version, created = registry.versions.add(
-                name,
-                found,
-                rank=adapter.rank,
-                lineage={**lineage, "effect": kept or measured},
-                run_id=run_id,
-                dataset_id=dataset.id if dataset else None,
-                parent=parent,
-            )
-            servable_folder(store, version)
+            put = [store.blobs.put(folder / entry.path, entry) for entry in found.files]
+            mended = put.count(Put.MENDED)
+            # Whatever can go wrong with the folder goes wrong before there is a row.
+            with store.prepared(found, following) as ready:
+                version, created = registry.versions.add(
+                    name,
+                    found,
+                    rank=adapter.rank,
+                    lineage={**lineage, "effect": kept or measured},
+                    run_id=run_id,
+                    dataset_id=dataset.id if dataset else None,
+                    parent=parent,
+                )
+                store.place(ready, version, render_card(version))
     for signature in signatures:
         registry.signatures.add(version, signature)
-    return version, created
+    return version, created, mended
 
 
 def publish_folder(
@@ -129,7 +170,7 @@ def publish_folder(
     trained_on = lineage.get("dataset")
     digest = trained_on.get("digest") if isinstance(trained_on, dict) else None
     run = registry.ledger.find_run(str(lineage.get("run", "")))
-    version, created = publish(
+    version, created, mended = publish_and_mend(
         registry,
         store,
         name,
@@ -144,7 +185,9 @@ def publish_folder(
         parent=parent_here(registry, lineage, foreign=known_as is not None),
     )
     production = registry.aliases.number(name, PRODUCTION)
-    return Published(str(version), version.digest, version.rank, version.size, created, production)
+    return Published(
+        str(version), version.digest, version.rank, version.size, created, production, mended
+    )
 
 
 def servable_folder(store: Store, version: Version) -> Path:
@@ -200,6 +243,19 @@ def require_effect(measure_effect: MeasureEffect, base: Base, folder: Path) -> E
             hint="Train longer or with a higher learning rate.",
         )
     return effect
+
+
+def _require_free_place(registry: Registry, store: Store, name: str) -> str:
+    """What the next version will be called; raises IntegrityError when its place is taken."""
+    last = registry.versions.last_number(name)
+    following = f"{name}@{last + 1}"
+    try:
+        store.require_place(following, free=True)
+    except IntegrityError:
+        # Unless another process has published it just now: then it is that version's folder.
+        if registry.versions.last_number(name) == last:
+            raise
+    return following
 
 
 def _require_same(found: Manifest, claimed: Manifest, folder: Path) -> None:

@@ -36,7 +36,7 @@ from hub.facts import (
 from hub.manifest import sha256_of_file
 from hub.names import parse_adapter_reference, parse_alias, parse_name
 from hub.records import AdapterSummary, AliasMove
-from hub.who import whoami
+from hub.who import parse_reason, whoami
 from hub.wire import UPLOADED
 
 T = TypeVar("T")
@@ -194,12 +194,12 @@ class RemoteHub:
         return self._move("set", reference, alias, expect=expect, force=force, why=why)
 
     def rollback(self, name: str, *, to: int | None, why: str) -> AliasMove:
-        body = {"to": to, "why": why}
+        body = {"to": to, "why": parse_reason(why)}
         return self._as(AliasMove, self._hub.ask("POST", f"{_adapter(name)}/rollback", body=body))
 
     def remove_alias(self, name: str, alias: str, *, why: str) -> AliasMove:
         path = f"{_adapter(name)}/aliases/{parse_alias(alias)}"
-        return self._as(AliasMove, self._hub.ask("DELETE", path, query={"why": why}))
+        return self._as(AliasMove, self._hub.ask("DELETE", path, query={"why": parse_reason(why)}))
 
     def protect(self, alias: str, *, protected: bool) -> list[str]:
         method = "PUT" if protected else "DELETE"
@@ -208,10 +208,13 @@ class RemoteHub:
 
     def remove(self, reference: str, *, whole_adapter: bool, why: str) -> Removed:
         asked = parse_name(reference) if whole_adapter else str(parse_adapter_reference(reference))
-        query = {"whole_adapter": whole_adapter, "why": why}
+        query = {"whole_adapter": whole_adapter, "why": parse_reason(why)}
         return self._as(Removed, self._hub.ask("DELETE", f"adapters/{quoted(asked)}", query=query))
 
     def gc(self, *, keep_days: float, dry_run: bool) -> Swept:
+        from hub.sweep import require_days
+
+        require_days(keep_days)
         body = {"keep_days": keep_days, "dry_run": dry_run}
         return self._as(Swept, self._hub.ask("POST", "gc", body=body, patient=True))
 
@@ -225,11 +228,13 @@ class RemoteHub:
 
     # -- inside -----------------------------------------------------------------------------------
 
-    def _move(self, action: str, reference: str, alias: str, **asked: Any) -> AliasMove:
+    def _move(
+        self, action: str, reference: str, alias: str, *, why: str, **asked: Any
+    ) -> AliasMove:
         parsed = parse_adapter_reference(reference)
         to = None if parsed.selector is None else str(parsed.selector)
         path = f"{_adapter(parsed.name)}/aliases/{parse_alias(alias)}"
-        body = {"action": action, "to": to, **asked}
+        body = {"action": action, "to": to, "why": parse_reason(why), **asked}
         return self._as(AliasMove, self._hub.ask("PUT", path, body=body))
 
     def _read(self, path: str, kind: type[T], **query: Any) -> T:

@@ -23,7 +23,7 @@ from hub import leases
 from hub.backup import BASES, BLOBS, INTERACTIONS, REGISTRY, BackupIndex, scratch_folder
 from hub.blobs import sync
 from hub.clock import now
-from hub.database import open_database, replace_contents, snapshot
+from hub.database import missing_tables, open_database, replace_contents, snapshot
 from hub.errors import Conflict, HubError, IntegrityError
 from hub.home import Home
 from hub.manifest import FileEntry, sha256_of_file
@@ -31,7 +31,7 @@ from hub.migrations import interaction_migrations, registry_migrations
 from hub.numbers import carry_numbers
 from hub.records import Version
 from hub.registry import Registry
-from hub.sqlite import Database
+from hub.sqlite import Database, Migrations
 from hub.store import Store
 from hub.sweep import remove_folder, version_folders
 from hub.unpack import unpack
@@ -60,7 +60,7 @@ def restore(home: Home, file: Path, *, force: bool) -> Restored:
         with scratch_folder(home) as scratch:
             index = unpack(file, scratch)
             with Store(home).sweeping():
-                return _Restore(home, scratch, index, force).run()
+                return _Restore(home, file, scratch, index, force).run()
     except OSError as error:
         raise HubError(
             f"the backup can't be restored ({error.strerror or error})",
@@ -76,8 +76,11 @@ def restore(home: Home, file: Path, *, force: bool) -> Restored:
 
 
 class _Restore:
-    def __init__(self, home: Home, scratch: Path, index: BackupIndex, force: bool) -> None:
+    def __init__(
+        self, home: Home, file: Path, scratch: Path, index: BackupIndex, force: bool
+    ) -> None:
         self._home = home
+        self._file = file
         self._scratch = scratch
         self._index = index
         self._force = force
@@ -109,7 +112,7 @@ class _Restore:
         except IntegrityError:
             return None, True
         try:
-            whole = [row["quick_check"] for row in live.query("PRAGMA quick_check")] == ["ok"]
+            whole = _is_whole(live) and not missing_tables(live, registry_migrations)
         except sqlite3.DatabaseError:
             whole = False
         if whole:
@@ -131,12 +134,14 @@ class _Restore:
 
     def _prepared(self, live: Database | None) -> tuple[list[Version], str]:
         """Make the backup's registry what this one is to become; its versions and store."""
-        with closing(open_database(self._scratch / REGISTRY, registry_migrations)) as db:
+        self._require_readable_log()
+        with closing(self._unpacked(REGISTRY, registry_migrations)) as db:
             new = Registry(db, self._home)
             broken = [f for f in new.check() if f.state == "broken"]
             if broken:
                 raise IntegrityError(
                     f"the backup's registry is broken: {broken[0].message}",
+                    where=str(self._file),
                     hint="Take another backup.",
                 )
             versions = new.versions.all()
@@ -144,13 +149,47 @@ class _Restore:
             for version in versions:
                 for entry in version.manifest.files:
                     if f"{BLOBS}/{entry.sha256}" not in listed:
-                        raise IntegrityError(f"the backup lacks {entry.path} of {version}")
+                        raise IntegrityError(
+                            f"the backup lacks {entry.path} of {version}",
+                            where=str(self._file),
+                            hint="Take another backup.",
+                        )
             carry_numbers(db, live, self._home)
             if live is not None:
                 # Where blobs are kept belongs to the place, not to what is restored into it.
                 present = Registry(live, self._home)
                 new.keep_blobs_at(present.store_url, present.store_owner)
             return versions, new.store_url
+
+    def _unpacked(self, name: str, migrations: Migrations) -> Database:
+        """A database of the backup. What is wrong with it is told of the backup's file."""
+        try:
+            return open_database(self._scratch / name, migrations, existing=True)
+        except IntegrityError as error:
+            raise IntegrityError(
+                f"the backup's {name} is {error.message}",
+                where=str(self._file),
+                hint="Take another backup.",
+            ) from error
+        except HubError as error:
+            raise HubError(
+                f"the backup's {name}: {error.message}", where=str(self._file), hint=error.hint
+            ) from error
+
+    def _require_readable_log(self) -> None:
+        if not self._entries(INTERACTIONS):
+            return
+        with closing(self._unpacked(INTERACTIONS, interaction_migrations)) as log:
+            try:
+                whole = _is_whole(log) and not missing_tables(log, interaction_migrations)
+            except sqlite3.DatabaseError:
+                whole = False
+        if not whole:
+            raise IntegrityError(
+                f"the backup's {INTERACTIONS} is damaged",
+                where=str(self._file),
+                hint="Take another backup.",
+            )
 
     def _stale_folders(self, versions: list[Version], live: Database | None) -> Iterator[Path]:
         """Materialised folders that will be another version's; they can be made again."""
@@ -195,8 +234,11 @@ class _Restore:
             snapshot(live, folder / REGISTRY)
         else:
             for path in self._home.root.glob(f"{REGISTRY}*"):
-                shutil.copyfile(path, folder / path.name)
-        if self._entries(INTERACTIONS) and self._home.interactions.is_file():
+                if path.is_dir():  # in the way of a database's own files
+                    path.rename(folder / path.name)
+                else:
+                    shutil.copyfile(path, folder / path.name)
+        if self._entries(INTERACTIONS) and self._home.interactions.exists():
             self._save_interactions(folder)
         for path in (*folder.iterdir(), folder, self._home.backups):
             sync(path)
@@ -207,8 +249,7 @@ class _Restore:
             log = open_database(self._home.interactions, interaction_migrations)
         except IntegrityError:  # damaged: as it is, and out of the way
             for path in self._home.data.glob(f"{INTERACTIONS}*"):
-                shutil.copyfile(path, folder / path.name)
-                path.unlink()
+                shutil.move(path, folder / path.name)
             return
         with closing(log):
             snapshot(log, folder / INTERACTIONS)
@@ -217,7 +258,7 @@ class _Restore:
         self._home.create()
         entries = {e.sha256: e for version in versions for e in version.manifest.files}
         for entry in entries.values():
-            store.blobs.put(self._scratch / BLOBS / entry.sha256, entry, mend=True)
+            store.blobs.put(self._scratch / BLOBS / entry.sha256, entry)
         for name in {Path(entry.path).parts[1] for entry in self._entries(BASES)}:
             if not (self._home.bases / name).exists():
                 (self._scratch / BASES / name).rename(self._home.bases / name)
@@ -250,6 +291,10 @@ class _Restore:
 
     def _entries(self, below: str) -> list[FileEntry]:
         return [e for e in self._index.files if e.path.split("/")[0] == below]
+
+
+def _is_whole(db: Database) -> bool:
+    return [row["quick_check"] for row in db.query("PRAGMA quick_check")] == ["ok"]
 
 
 def _holds(folder: Path, version: Version) -> bool:

@@ -145,10 +145,13 @@ def read_detached(path: Path) -> SignatureFacts:
         if document["format"] != FORMAT:
             raise BadSignature(f"the format is not {FORMAT}", where=str(path))
         signature = SignatureFacts(**{key: str(v) for key, v in document["signature"].items()})
-        check_signature(str(document["manifest"]), signature)
+        manifest = str(document["manifest"])
+        check_signature(manifest, signature)
+        if document["digest"] != hashlib.sha256(manifest.encode()).hexdigest():
+            raise BadSignature("its digest is not its manifest's", where=str(path))
     except OSError as error:
         raise HubError(f"can't be read ({error.strerror})", where=str(path)) from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BadSignature("not a signature file of Loom's", where=str(path)) from error
     return signature
 

@@ -31,6 +31,7 @@ from hub.home import Home
 from hub.names import parse_adapter_reference, parse_name
 from hub.registry import Registry
 from hub.store import Store
+from hub.who import parse_reason
 
 KEEP_DAYS = 30
 _MOST_DAYS = 36_500
@@ -50,10 +51,17 @@ def remove(registry: Registry, reference: str, *, whole_adapter: bool, why: str)
     if not whole_adapter:
         version = registry.resolve(parse_adapter_reference(reference))
         return Removed((str(version),), registry.reach.remove(version))
+    parse_reason(why)
     if not why.strip():
         raise UsageError("removing an adapter wants a reason", hint="Add --why 'REASON'.")
     removed, size = registry.reach.remove_adapter(parse_name(reference), why=why)
     return Removed(tuple(removed), size)
+
+
+def require_days(keep_days: float) -> None:
+    """Raises UsageError unless it is a number of days that a calendar can go back."""
+    if not 0 <= keep_days <= _MOST_DAYS:
+        raise UsageError(f"{keep_days:g} is not a number of days", hint=f"0 to {_MOST_DAYS}.")
 
 
 def sweep(registry: Registry, store: Store, *, keep_days: float, dry_run: bool) -> Swept:
@@ -65,8 +73,7 @@ def sweep(registry: Registry, store: Store, *, keep_days: float, dry_run: bool) 
         UsageError: when it is not a number of days.
         StoreUnavailable: when the store of blobs can't be used.
     """
-    if not 0 <= keep_days <= _MOST_DAYS:
-        raise UsageError(f"{keep_days:g} is not a number of days", hint=f"0 to {_MOST_DAYS}.")
+    require_days(keep_days)
     home = registry.home
     since = stamp(datetime.now(UTC) - timedelta(days=keep_days))
     with store.sweeping():
@@ -116,6 +123,9 @@ class _Waste:
 
 def remove_folder(home: Home, folder: Path) -> None:
     """Remove a read-only folder: out of sight in one step first, then for good."""
+    if folder.is_symlink():  # what it leads to is not ours
+        folder.unlink()
+        return
     home.scratch.mkdir(parents=True, exist_ok=True)
     gone = home.scratch / secrets.token_hex(8)
     # Moving a folder elsewhere rewrites its `..`, which wants the right to write it.
@@ -140,18 +150,18 @@ def _waste(home: Home, store: Store, needed: reach.Needed) -> Iterator[_Waste]:
 
 def version_folders(home: Home) -> Iterator[Path]:
     """Materialised versions, `support@3` and `acme/support@3`; other things are passed over."""
-    for path in _entries(home.adapters):
+    for path in leases.entries(home.adapters):
         if not path.is_dir():
             continue
         if _VERSION_FOLDER.fullmatch(path.name):
             yield path
         else:
-            yield from (p for p in _entries(path) if _VERSION_FOLDER.fullmatch(p.name))
+            yield from (p for p in leases.entries(path) if _VERSION_FOLDER.fullmatch(p.name))
 
 
 def old_scratch(home: Home, *elsewhere: Path) -> Iterator[Path]:
     """What has lain half-written for so long that nobody is writing it any more."""
-    for path in (path for folder in (home.scratch, *elsewhere) for path in _entries(folder)):
+    for path in (path for folder in (home.scratch, *elsewhere) for path in leases.entries(folder)):
         newest = max((_modified(p) for p in (path, *path.rglob("*"))), default=0.0)
         if newest < time.time() - _SCRATCH_S:
             yield path
@@ -159,16 +169,11 @@ def old_scratch(home: Home, *elsewhere: Path) -> Iterator[Path]:
 
 def _of_path(path: Path) -> _Waste:
     """What removing it frees: a hard link frees nothing while its blob is there."""
+    if path.is_symlink():
+        return _Waste(1, 0, path=path)
     files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
     own = [f.stat().st_size for f in files if f.stat().st_nlink == 1]
     return _Waste(max(len(own), 1), sum(own), path=path)
-
-
-def _entries(folder: Path) -> list[Path]:
-    try:
-        return sorted(folder.iterdir())
-    except FileNotFoundError:
-        return []
 
 
 def _modified(path: Path) -> float:

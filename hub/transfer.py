@@ -31,6 +31,7 @@ from hub.parcel import Parcel, pack, read_parcel, sort_out
 OpenHub = Callable[[str], AbstractContextManager[Operations]]
 # Of one part of a name, as `hub.names` has it.
 _LONGEST = 64
+_OTHER_ARCHIVES = (".zip", ".7z", ".rar", ".gz", ".bz2", ".tbz2", ".xz", ".txz", ".zst")
 
 
 @dataclass(frozen=True)
@@ -126,8 +127,16 @@ def push(hub: Operations, reference: str, target: str, *, public: bool = False) 
         )
     if public:
         raise UsageError("--public is about a repository on the Hugging Face Hub, not a path")
+    if not target.strip():
+        raise UsageError("the target is empty", hint="Name a folder, a .tar or hf:OWNER/NAME.")
     path = Path(target).expanduser()
-    if not target.endswith("/") and path.name.endswith(archive.SUFFIXES) and not path.is_dir():
+    if path.suffix.lower() in _OTHER_ARCHIVES and not path.is_dir() and not _is_tar(path):
+        raise UsageError(
+            f"'{target}' is called like an archive that is not written here",
+            hint=f"Call it {' or '.join(archive.SUFFIXES)}; a folder of this name is made when it"
+            " is there already, and empty.",
+        )
+    if not target.endswith("/") and _is_tar(path) and not path.is_dir():
         return _push_to_tar(hub, reference, path)
     return _push_to_folder(hub, reference, path)
 
@@ -174,7 +183,13 @@ def _fetch(source: str, scratch: Path, open_hub: OpenHub) -> _Arrival:
 
 
 def _from_hub(source: str, scratch: Path, open_hub: OpenHub) -> _Arrival:
-    parts = urlsplit(source)
+    try:
+        parts = urlsplit(source)
+    except ValueError as error:
+        raise UsageError(
+            f"{source[:200]!a} is no address of an adapter",
+            hint="Write http://HOST:PORT/NAME@3: a hub's address and a reference.",
+        ) from error
     reference = unquote(parts.path).strip("/")
     if parts.scheme not in ("http", "https") or not parts.netloc or not reference:
         raise UsageError(
@@ -203,6 +218,10 @@ def _lineage(arrival: _Arrival, parcel: Parcel | None) -> dict[str, Any]:
         **parcel.lineage,
         "pulled": [*(earlier if isinstance(earlier, list) else []), stop],
     }
+
+
+def _is_tar(path: Path) -> bool:
+    return path.name.endswith(archive.SUFFIXES)
 
 
 def _push_to_folder(hub: Operations, reference: str, target: Path) -> Pushed:

@@ -72,7 +72,7 @@ def _index(tar: tarfile.TarFile) -> BackupIndex:
         return BackupIndex(
             raw["format"], raw["loom"], raw["made_at"], raw["counts"], raw["elsewhere"], files
         )
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise _damaged(f"{INDEX} can't be read") from error
 
 

@@ -2,8 +2,8 @@
 
 After the checks of `hub.inspect` on the version's folder come four that only a version has:
 
-    stored     its blobs and its folder are the bytes that were published
-    manifest   its row says what its manifest says: digest, base, files, rank
+    stored     its blobs are the bytes that were published; its folder is those, no more
+    manifest   its row can be read and says what its files say: digest, base, files, rank
     signature  it is signed by a trusted key (only where keys are given)
     effect     its base answers differently with it
 
@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from hub.adapterfile import FILES
+from hub.adapterfile import FILES, read_config
+from hub.card import render_card
 from hub.errors import (
     AdapterRejected,
     BaseError,
@@ -23,12 +24,13 @@ from hub.errors import (
     MissingExtra,
     NotSigned,
     StoreUnavailable,
+    UnknownReference,
 )
 from hub.facts import CheckResult, Verification
 from hub.inspect import FAILED, OK, SKIPPED, examine, told
 from hub.keys import PublicKey
 from hub.names import parse_adapter_reference
-from hub.publish import MeasureEffect, require_effect, servable_folder
+from hub.publish import MeasureEffect, require_effect
 from hub.records import Base, Version
 from hub.registry import Registry
 from hub.signing import require_signature
@@ -46,15 +48,36 @@ def verify(
     """Check one version, or all (None), those of one base together.
 
     Without `measure_effect` the effect is skipped. Of all, one that is deleted meanwhile is left
-    out. Raises UnknownReference, InvalidReference.
+    out. A row that can't be read is a failed `manifest` of its version; the others are still
+    checked. Raises UnknownReference, InvalidReference.
     """
-    if reference is not None:
-        version = registry.resolve(parse_adapter_reference(reference))
-        yield verify_version(registry, store, version, measure_effect=measure_effect, keys=keys)
-        return
-    for version in sorted(registry.versions.all(), key=lambda version: version.base):
-        if registry.versions.ever(version.adapter, version.number).deleted_at is None:
+    for name, number, digest in _chosen(registry, reference):
+        try:
+            version = registry.versions.get(name, number)
+        except UnknownReference:
+            if reference is not None:
+                raise
+        except IntegrityError as error:
+            failed = CheckResult("manifest", FAILED, f"{error}. {error.hint}")
+            yield Verification(f"{name}@{number}", digest, False, (failed,))
+        else:
             yield verify_version(registry, store, version, measure_effect=measure_effect, keys=keys)
+
+
+def _chosen(registry: Registry, reference: str | None) -> list[tuple[str, int, str]]:
+    """Adapter, number and digest of what is to be verified, whether its row can be read or not."""
+    living = registry.versions.living()
+    if reference is None:
+        return living
+    parsed = parse_adapter_reference(reference)
+    try:
+        version = registry.resolve(parsed)
+    except IntegrityError as error:
+        found = [row for row in living if f"{row[0]}@{row[1]}" == error.where]
+        if not found:
+            raise
+        return found
+    return [(version.adapter, version.number, version.digest)]
 
 
 def verify_version(
@@ -71,7 +94,11 @@ def verify_version(
     stored = _check("stored", lambda: _require_stored(store, version), folder)
     # The config names the base as it was called where the adapter was made.
     files = examine(folder, replace(base, name=version.manifest.base.name))
-    checks = [*files, stored, _check("manifest", lambda: _require_row(version, base), folder)]
+    checks = [
+        *files,
+        stored,
+        _check("manifest", lambda: _require_row(version, base, folder), folder),
+    ]
     if keys:
         checks.append(_signature(registry, version, keys))
     checks.append(_effect(measure_effect, base, folder, checks))
@@ -92,24 +119,35 @@ def _require_stored(store: Store, version: Version) -> None:
                 where=store.blobs.where(entry.sha256),
                 hint="Publish the same files again, or restore a backup.",
             )
-    servable_folder(store, version)
+    store.materialise(version, render_card(version))
+    store.verify(version)
 
 
-def _require_row(version: Version, base: Base) -> None:
+def _require_row(version: Version, base: Base, folder: Path) -> None:
     """Raises IntegrityError."""
     manifest = version.manifest
     names = {entry.path for entry in manifest.files}
+    rank = _rank_in(folder)
     facts = (
         (manifest.digest() == version.digest, f"its manifest's digest is {manifest.digest()}"),
         (manifest.base.digest() == base.digest, "its manifest is of another base"),
         (names == set(FILES), f"its files are {', '.join(sorted(names))}"),
         (manifest.size == version.size, f"its files are {manifest.size} bytes"),
+        (rank in (None, version.rank), f"it says rank {version.rank}, its files rank {rank}"),
     )
     for holds, words in facts:
         if not holds:
             raise IntegrityError(
                 f"the row of {version} does not fit: {words}", hint="Run `hub doctor`."
             )
+
+
+def _rank_in(folder: Path) -> int | None:
+    """The rank that the files have; None where the check `config` says why it can't be read."""
+    try:
+        return int(read_config(folder)["r"])
+    except AdapterRejected:
+        return None
 
 
 def _signature(registry: Registry, version: Version, keys: Sequence[PublicKey]) -> CheckResult:

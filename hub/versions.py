@@ -7,7 +7,15 @@ from typing import Any
 from hub.aliases import alias_numbers, write_move
 from hub.clock import now
 from hub.database import one, transaction
-from hub.errors import AdapterRejected, InvalidName, InvalidReference, UnknownBase, UnknownReference
+from hub.errors import (
+    AdapterRejected,
+    IntegrityError,
+    InvalidData,
+    InvalidName,
+    InvalidReference,
+    UnknownBase,
+    UnknownReference,
+)
 from hub.manifest import Manifest, canonical_json
 from hub.names import PRODUCTION, AdapterRef, Digest, Number, parse_name
 from hub.records import Base, Kin, Version
@@ -143,6 +151,11 @@ class Versions:
                 why="first version" if number == 1 else "first version since all were removed",
             )
 
+    def last_number(self, name: str) -> int:
+        """The highest number that an adapter ever gave, 0 for one that is not known."""
+        row = one(self._db, "SELECT last_number FROM adapters WHERE name = ?", name)
+        return int(row["last_number"]) if row else 0
+
     def require_base(self, name: str, base: Base) -> None:
         """Refuse now what `add` would refuse after hours of training.
 
@@ -263,6 +276,12 @@ class Versions:
         rows = self._db.query(f"{_VERSION} {where} ORDER BY adapters.name, number", values)
         return [_version(row) for row in rows]
 
+    def living(self) -> list[tuple[str, int, str]]:
+        """Adapter, number and digest of every version, those of one base together; also of those
+        whose rows can't be read as versions."""
+        rows = self._db.query(f"{_VERSION} ORDER BY bases.name, adapters.name, number")
+        return [(row["adapter"], row["number"], row["digest"]) for row in rows]
+
     def by_digest(self, reference: AdapterRef, digest: Digest) -> Version:
         rows = list(
             self._db.query(
@@ -324,6 +343,20 @@ class Versions:
 
 
 def _version(row: dict[str, Any]) -> Version:
+    """Raises IntegrityError when another program has changed the row into none of ours."""
+    where, hint = f"{row['adapter']}@{row['number']}", "Restore a backup: `hub restore FILE`."
+    try:
+        manifest = Manifest.from_json(row["manifest"])
+    except InvalidData as error:
+        raise IntegrityError(
+            f"its row's manifest can't be read ({error.message})", where=where, hint=hint
+        ) from error
+    try:
+        lineage = json.loads(row["lineage"])
+    except ValueError:
+        lineage = None
+    if not isinstance(lineage, dict):
+        raise IntegrityError("its row's lineage can't be read", where=where, hint=hint)
     return Version(
         id=row["id"],
         adapter=row["adapter"],
@@ -333,8 +366,8 @@ def _version(row: dict[str, Any]) -> Version:
         base_digest=row["base_digest"],
         rank=row["rank"],
         size=row["size"],
-        manifest=Manifest.from_json(row["manifest"]),
-        lineage=json.loads(row["lineage"]),
+        manifest=manifest,
+        lineage=lineage,
         published_by=row["published_by"],
         published_at=row["published_at"],
         run_id=row["run_id"],

@@ -71,7 +71,9 @@ def make_app(parts: Parts, settings: Settings) -> ASGIApp:
     app.include_router(openai_routes(straight, catalog, resolver))
     app.include_router(metrics_routes(metrics))
     app.include_router(residency_routes(settings.base, parts.residency))
-    app.include_router(registry_routes(parts.hubs, parts.uploads, settings.base))
+    app.include_router(
+        registry_routes(parts.hubs, parts.uploads, settings.base, settings.signed_by)
+    )
     app.include_router(feedback_routes(parts.journal))
     app.include_router(comparison_routes(comparisons))
     mount_console(app)

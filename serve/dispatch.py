@@ -23,7 +23,7 @@ from hub.errors import DeadlineExceeded, EngineUnavailable
 from serve import sse
 from serve.bodies import with_values
 from serve.engines.base import Engine, EngineState
-from serve.engines.client import EngineAnswer
+from serve.engines.wire import EngineAnswer
 from serve.metrics import Metrics
 from serve.residency import Lease, Residency
 from serve.resolver import Arm

@@ -6,12 +6,16 @@
   (CSRF): a POST is declared as JSON, PUT and DELETE are asked about in any case, and nothing here
   answers that question (a preflight). A browser that says by itself that another site is asking
   (Sec-Fetch-Site) is refused as well.
+- Other methods than those that some route has are refused here: no preflight gets an answer.
+- A HEAD is a GET whose body the server leaves out, as long as no route says otherwise.
+- What the registry is sent is JSON that can be written again: no lone half of a surrogate pair.
 - A body is no larger than the limit, whether it was announced or comes in chunks. A file that is
   put to `/hub/blobs/` has a limit of its own and passes as it comes; all others are read first.
 """
 
 import re
 
+import orjson
 from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -21,8 +25,14 @@ from serve.failures import refusal
 
 _LOOPBACK_HOST = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?", re.IGNORECASE)
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
+_METHODS = frozenset({*_SAFE_METHODS, "POST", "PUT", "PATCH", "DELETE"})
+_REGISTRY = "/hub/"
 _FILES = "/hub/blobs/"
 _OWN = frozenset({"same-origin", "none"})
+
+
+# In a scope: the client wants the head of what a GET would give.
+ASKED_HEAD = "hub.asked_head"
 
 
 class Doors:
@@ -36,11 +46,14 @@ class Doors:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        refused = _wrong_host(headers)
+        refused = _wrong_host(headers) or _wrong_method(scope)
         if refused is None and scope["method"] not in _SAFE_METHODS:
             refused = _wrong_origin(headers) or _wrong_type(scope, headers)
             if refused is None:
                 refused, receive = await self._let_in(scope, headers, receive)
+        if scope["method"] == "HEAD" and not scope["path"].startswith(_FILES):
+            # The server's own scope still says HEAD, by which it drops the body.
+            scope = {**scope, "method": "GET", ASKED_HEAD: True}
         await (refused or self._app)(scope, receive, send)
 
     async def _let_in(
@@ -54,7 +67,7 @@ class Doors:
         body = await self._body(headers, receive)
         if body is None:
             return self._too_large(self._limit), receive
-        return None, _replay(body, receive)
+        return _wrong_json(scope, body), _replay(body, receive)
 
     async def _body(self, headers: Headers, receive: Receive) -> bytes | None:
         """The whole body, or None when it is over the limit."""
@@ -88,6 +101,24 @@ def _wrong_host(headers: Headers) -> Response | None:
     return refusal(
         403, "host_refused", f"this gateway answers to localhost only, not to {host[:80]!a}"
     )
+
+
+def _wrong_method(scope: Scope) -> Response | None:
+    method = scope["method"]
+    if method in _METHODS:
+        return None
+    return refusal(405, "method_not_allowed", f"nothing here answers {method[:20]!a}")
+
+
+def _wrong_json(scope: Scope, body: bytes) -> Response | None:
+    """orjson takes neither NaN nor half a surrogate pair, which Python's own reader does."""
+    if not body or not scope["path"].startswith(_REGISTRY):
+        return None
+    try:
+        orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        return refusal(400, "invalid_request", f"the body is not JSON: {error}")
+    return None
 
 
 def _wrong_origin(headers: Headers) -> Response | None:

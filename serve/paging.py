@@ -57,7 +57,7 @@ class Asked:
         """The key to go on below; None at the start. Raises UsageError for a foreign cursor."""
         key = self._key(None)
         # SQLite's integers end there.
-        if key is not None and not (isinstance(key, int) and abs(key) < 1 << 63):
+        if key is not None and not (type(key) is int and abs(key) < 1 << 63):
             raise _foreign()
         return key
 

@@ -115,7 +115,7 @@ class AliasIn(_In):
 
     to: str | None = None
     action: Literal["promote", "set"] = "set"
-    expect: int | None = None
+    expect: StrictInt | None = None
     force: bool = False
     why: str = ""
 
@@ -123,7 +123,7 @@ class AliasIn(_In):
 class RollbackIn(_In):
     """Without `to`, back to the version before the present one."""
 
-    to: int | None = None
+    to: StrictInt | None = None
     why: str = ""
 
 
@@ -132,7 +132,7 @@ class FileIn(_In):
 
     path: str
     sha256: Sha256
-    size: int = Field(ge=0)
+    size: StrictInt = Field(ge=0)
 
 
 class UploadedOut(BaseModel):

@@ -57,7 +57,7 @@ def run_registry(
 def make_registry_app(hubs: Hubs, uploads: Uploads, settings: RegistrySettings) -> ASGIApp:
     app = bare_app()
     app.include_router(_answering())
-    app.include_router(registry_routes(hubs, uploads, None))
+    app.include_router(registry_routes(hubs, uploads, None, settings.signed_by))
     doors = Doors(
         app, max_body_bytes=settings.max_body_bytes, max_blob_bytes=settings.max_blob_bytes
     )

@@ -30,7 +30,8 @@ class Settings:
     further ones are refused. `log_format` is text (warnings) or json (every request too).
     `drain_s` is how long requests may finish after the gateway was told to stop. `max_blob_bytes`
     bounds a file that is sent to be published, `max_body_bytes` every other body. With `signed_by`,
-    only versions that one of these keys has signed are served, and the base.
+    only versions that one of these keys has signed are served, and the base; the files of others
+    are not given out.
 
     Raises:
         InvalidConfig: naming every unusable setting.
@@ -100,6 +101,7 @@ class RegistrySettings:
     log_format: LogFormat = "text"
     max_body_bytes: int = 8 * 1024 * 1024
     max_blob_bytes: int = 8 * 1024**3
+    signed_by: tuple[PublicKey, ...] = ()
 
     def __post_init__(self) -> None:
         problems = _port_problems(self.port)

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM
 
-from hub.errors import BaseError, TrainingError
+from hub.adapterfile import lora_settings, read_adapter
+from hub.errors import BaseError, HubError, TrainingError
 from train.runtime import quiet, ready
 
 
@@ -59,13 +60,29 @@ def with_adapter(base: Any, adapter: Path) -> Any:
     Raises:
         TrainingError: when the adapter can't be loaded; what is left of the base is not to be used.
     """
-    from peft import PeftModel
+    return put_on(base, adapter).eval()
+
+
+def put_on(base: Any, adapter: Path, *, trainable: bool = False) -> Any:
+    """A loaded base with every tensor of an adapter's file on it, whatever its config targets.
+
+    Raises:
+        TrainingError: as `with_adapter` does.
+    """
+    from peft import LoraConfig, PeftModel
 
     try:
         with quiet():
-            return PeftModel.from_pretrained(base, str(adapter)).eval()
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+            modules = dict(base.named_modules())
+            config = LoraConfig(**lora_settings(read_adapter(adapter), modules))
+            return PeftModel.from_pretrained(
+                base, str(adapter), config=config, is_trainable=trainable
+            )
+    except Exception as error:
+        # Another's code on a stranger's file: whatever that raises, it is the file that can't be
+        # loaded, and whoever asked gets the reason in one line.
+        told = error.message if isinstance(error, HubError) else str(error).strip()
+        reason = told.splitlines()[0] if told else repr(error)
         raise TrainingError(f"the adapter can't be loaded: {reason}", where=str(adapter)) from error
 
 

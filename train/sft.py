@@ -19,14 +19,14 @@ from typing import Any
 
 import torch
 from datasets import Dataset  # type: ignore[import-untyped]
-from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
+from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 from transformers import set_seed
 from trl import SFTConfig, SFTTrainer  # type: ignore[attr-defined]
 
 from hub.errors import TrainingError
 from train.checkpoints import Reached, discard_broken, export_adapter, reached
 from train.config import Settings
-from train.loading import compute_dtype, device, load_base
+from train.loading import compute_dtype, device, load_base, put_on
 from train.progress import Progress, Report, TrainResult
 from train.rows import Row
 from train.runtime import quiet
@@ -113,7 +113,7 @@ def _model(settings: Settings, base_source: str, parent: Path | None) -> Any:
         prepare: Any = prepare_model_for_kbit_training
         model = prepare(model, use_gradient_checkpointing=_recomputes(model))
     if parent is not None:
-        return PeftModel.from_pretrained(model, str(parent), is_trainable=True)
+        return put_on(model, parent, trainable=True)
     lora = LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,

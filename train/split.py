@@ -29,8 +29,8 @@ def split(
 ) -> tuple[DataSet, DataSet]:
     """The training and the validation rows, each in their order.
 
-    Rows of the same `key` stay together. `train.near.near_key` groups near duplicates: rows that are
-    added may join two groups, which moves rows to training but never the other way.
+    Rows of the same `key` stay together. `train.near.near_key` groups near duplicates: rows that
+    are added may join two groups, which moves rows to training but never the other way.
 
     Raises:
         InvalidConfig: when `validation` is not a share from 0 to 0.5.

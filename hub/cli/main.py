@@ -26,6 +26,7 @@ from hub.cli import (
     verify,
 )
 from hub.cli import versions as versions_
+from hub.cli.output import printable_lines
 from hub.errors import HubError
 
 
@@ -104,7 +105,8 @@ def main() -> None:
         # A bug of ours: say so in one line, and show the traceback to whoever asks for it.
         if _debugging():
             raise
-        click.echo(f"error: unexpected {type(error).__name__}: {error}", err=True)
+        words = printable_lines(error)
+        click.echo(f"error: unexpected {type(error).__name__}: {words}", err=True)
         click.echo("  This is a bug in Loom. HUB_DEBUG=1 shows where it happened.", err=True)
         status = 1
     sys.exit(status if isinstance(status, int) else 0)
@@ -115,9 +117,9 @@ def _explain(error: HubError) -> None:
         import traceback
 
         traceback.print_exception(error)
-    click.echo(f"{click.style('error', fg='red', bold=True)}: {error}", err=True)
+    click.echo(f"{click.style('error', fg='red', bold=True)}: {printable_lines(error)}", err=True)
     if error.hint:
-        click.echo(f"  {error.hint}", err=True)
+        click.echo(f"  {printable_lines(error.hint)}", err=True)
 
 
 def _debugging() -> bool:

@@ -25,7 +25,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
     Piped, it is as wide as it needs to be, so that nothing is cut; a terminal that is too narrow
     gets its cells wrapped.
     """
-    texts = [["" if cell is None else str(cell) for cell in row] for row in rows]
+    texts = [["" if cell is None else printable_lines(cell) for cell in row] for row in rows]
     right = [column.endswith(">") for column in columns]
     titles = [column.rstrip(">") for column in columns]
     widths = [max(map(_cells, column)) for column in zip(titles, *texts, strict=True)]
@@ -110,7 +110,12 @@ def progress_bar(*columns: Any) -> "Progress":
 
 def printable(text: str) -> str:
     """For what came from elsewhere and ends up in a terminal: nothing of it may steer that."""
-    return "".join(sign if sign.isprintable() else "?" for sign in text)
+    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
+
+
+def printable_lines(text: object) -> str:
+    """The same for text of several lines, which stay."""
+    return "\n".join(map(printable, str(text).split("\n")))
 
 
 def percent(share: float) -> str:

@@ -82,7 +82,7 @@ def serve(
     home = Home.from_environment()
     if registry_only:
         _refuse_engine_options(context)
-        _serve_registry(home, host, port, log_format)
+        _serve_registry(home, host, port, log_format, _keys(signed_by))
         return
     with Registry.open(home) as registry:
         base = registry.bases.get(base_name)
@@ -110,14 +110,17 @@ def serve(
         log_format=log_format,
         signed_by=_keys(signed_by),
     )
-    if settings.signed_by:
-        note(f"serving only what is signed by {', '.join(k.key_id for k in settings.signed_by)}")
+    _tell_keys(settings.signed_by)
     with EffectProcess() as effect:
         run_gateway(home, settings, measure_effect=effect, announce=note)
 
 
 def _serve_registry(
-    home: "Home", host: str, port: int, log_format: Literal["text", "json"]
+    home: "Home",
+    host: str,
+    port: int,
+    log_format: Literal["text", "json"],
+    signed_by: "tuple[PublicKey, ...]",
 ) -> None:
     from hub.cli.effect_process import EffectProcess
     from hub.cli.extras import require_extra
@@ -126,14 +129,15 @@ def _serve_registry(
     from serve.registry_server import run_registry
     from serve.settings import RegistrySettings
 
-    settings = RegistrySettings(host=host, port=port, log_format=log_format)
+    settings = RegistrySettings(host=host, port=port, log_format=log_format, signed_by=signed_by)
+    _tell_keys(signed_by)
     with EffectProcess() as effect:
         run_registry(home, settings, measure_effect=effect, announce=note)
 
 
 def _refuse_engine_options(context: click.Context) -> None:
     """Raises UsageError: an option that nothing reads would look as if it did something."""
-    own = ("host", "port", "registry_only", "log_format")
+    own = ("host", "port", "registry_only", "log_format", "signed_by")
     for parameter in context.command.params:
         name = parameter.name or ""
         source = context.get_parameter_source(name)
@@ -151,6 +155,11 @@ def _keys(files: tuple[Path, ...]) -> "tuple[PublicKey, ...]":
     if files:
         require_extra("sign", "cryptography")
     return tuple(dict.fromkeys(key for file in files for key in read_public_keys(file)))
+
+
+def _tell_keys(signed_by: "tuple[PublicKey, ...]") -> None:
+    if signed_by:
+        note(f"serving only what is signed by {', '.join(key.key_id for key in signed_by)}")
 
 
 def _split(arguments: str) -> tuple[str, ...]:

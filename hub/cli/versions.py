@@ -35,7 +35,9 @@ def publish(
     from hub.names import parse_name
 
     parse_name(name)
-    if source is not None and Path(source).is_dir():
+    if source == "" or base_name == "":
+        raise UsageError("SOURCE and --base can't be empty", hint="Name a folder, a run, a base.")
+    if source is not None and (Path(source).is_dir() or "/" in source):
         folder = Path(source)
         lineage = {"source": folder.resolve().name, "imported": True}
         with open_hub(hub_url) as hub:
@@ -143,7 +145,12 @@ def report_published(
     click.echo(
         f"{version}  sha256:{published.digest[:12]}  rank {published.rank}, {size(published.size)}"
     )
-    if not published.created:
+    if published.mended:
+        things = "1 thing was" if published.mended == 1 else f"{published.mended} things were"
+        note(f"Mended from these files: {things} damaged or missing in the hub.")
+    if not published.created and published.mended:
+        note("These bytes were published before.")
+    elif not published.created:
         note("These bytes were published before; nothing changed.")
     elif str(production) == number:
         note(f"It is {adapter}'s production version.")

@@ -11,7 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-from serve.engines.client import EngineAnswer
+from serve.engines.wire import EngineAnswer
 
 
 class EngineState(StrEnum):

@@ -4,81 +4,34 @@ aiohttp's exceptions end here: what fails on the way is EngineUnavailable, what 
 is EngineRefused. Nothing is retried here, and no answer is interpreted beyond its status.
 """
 
-from collections.abc import AsyncIterator
 from pathlib import Path
-from weakref import WeakSet
 
 import aiohttp
 import orjson
-from yarl import URL
 
 from hub.errors import EngineRefused, EngineUnavailable
+from serve.engines.wire import EngineAnswer, Wire
 
 # vLLM's server closes idle connections after 5 s; reusing one just then would fail a request.
 _KEEPALIVE_S = 4.0
 _CONTROL_TIMEOUT = aiohttp.ClientTimeout(total=60)
 _HEALTH_TIMEOUT = aiohttp.ClientTimeout(total=10)
 _JSON = {"content-type": "application/json"}
-# Worked out by aiohttp for each request, and nothing that an engine looks at.
-_LEFT_OUT = ("accept", "accept-encoding", "user-agent")
-
-
-class EngineAnswer:
-    """An answer whose head has arrived; close it, or the engine goes on generating."""
-
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
-        self._response = response
-        self.status = response.status
-        self.content_type = response.headers.get("content-type", "application/json")
-
-    @property
-    def is_stream(self) -> bool:
-        return self.content_type.startswith("text/event-stream")
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """The body's bytes as they come. Raises EngineUnavailable when the connection breaks."""
-        try:
-            async for chunk in self._response.content.iter_any():
-                yield chunk
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise _unavailable("the engine broke off its answer", error) from error
-
-    async def read(self) -> bytes:
-        """The whole body. Raises EngineUnavailable when the connection breaks."""
-        try:
-            return await self._response.read()
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise _unavailable("the engine broke off its answer", error) from error
-
-    def close(self) -> None:
-        """Drop the connection unless the body has ended: vLLM then aborts the request."""
-        self._response.close()
-
-    def fail(self) -> None:
-        """Make whoever reads this raise EngineUnavailable: its engine is given up."""
-        # Closing a connection from this side leaves aiohttp's readers waiting for ever.
-        self._response.content.set_exception(aiohttp.ClientConnectionError("engine given up"))
 
 
 class EngineClient:
     def __init__(self, url: str, *, silence_s: float) -> None:
         self.url = url.rstrip("/")
-        self._urls: dict[str, URL] = {}
-        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=silence_s)
+        self._wire = Wire(url, silence_s=silence_s)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEPALIVE_S),
-            auto_decompress=False,
-            skip_auto_headers=_LEFT_OUT,
-            cookie_jar=aiohttp.DummyCookieJar(),
             # Proxies from the environment are for the outside world.
             trust_env=False,
         )
-        self._answers: WeakSet[EngineAnswer] = WeakSet()
 
     async def close(self) -> None:
         """End this life: what is still being answered fails, wherever it waits."""
-        for answer in list(self._answers):
-            answer.fail()
+        self._wire.close()
         await self._session.close()
 
     async def health(self) -> int | None:
@@ -128,18 +81,7 @@ class EngineClient:
             raise EngineRefused(f"the engine refused to unload {shown}: {_reason(status, text)}")
 
     async def open(self, path: str, body: bytes) -> EngineAnswer:
-        url = self._urls.get(path)
-        if url is None:
-            url = self._urls[path] = URL(f"{self.url}{path}")
-        try:
-            response = await self._session.post(
-                url, data=body, headers=_JSON, timeout=self._timeout, allow_redirects=False
-            )
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise _unavailable("the engine does not answer", error) from error
-        answer = EngineAnswer(response)
-        self._answers.add(answer)
-        return answer
+        return await self._wire.post(path, body)
 
     async def _exchange(
         self, method: str, path: str, body: dict[str, str] | None = None

@@ -13,8 +13,9 @@ from pathlib import Path
 from hub.errors import EngineError, EngineRefused, EngineStartFailed, EngineUnavailable
 from hub.records import Base
 from serve.engines.base import EngineState
-from serve.engines.client import EngineAnswer, EngineClient
+from serve.engines.client import EngineClient
 from serve.engines.liveness import Liveness
+from serve.engines.wire import EngineAnswer
 
 _PROBE_EVERY_S = 1.0
 

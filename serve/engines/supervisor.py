@@ -17,9 +17,10 @@ from pathlib import Path
 
 from hub.errors import EngineStartFailed, EngineUnavailable
 from serve.engines.base import EngineState
-from serve.engines.client import EngineAnswer, EngineClient
+from serve.engines.client import EngineClient
 from serve.engines.liveness import Liveness
 from serve.engines.process import GuardedProcess, rotate
+from serve.engines.wire import EngineAnswer
 
 _log = logging.getLogger(__name__)
 

@@ -6,8 +6,11 @@ Answers are the records of `hub.facts`; errors are OpenAI's object with `detail`
 `hub.remote` raises the same error again.
 """
 
+from collections.abc import Sequence
+
 from fastapi import APIRouter
 
+from hub.keys import PublicKey
 from hub.records import Base
 from serve.hubs import Hubs
 from serve.protocol import ErrorOut
@@ -18,8 +21,11 @@ from serve.routes.registry_files import file_routes, publishing_routes
 from serve.uploads import Uploads
 
 
-def registry_routes(hubs: Hubs, uploads: Uploads, served: Base | None) -> APIRouter:
-    """`served` is the base that this server's engine runs, None without an engine."""
+def registry_routes(
+    hubs: Hubs, uploads: Uploads, served: Base | None, signed_by: Sequence[PublicKey] = ()
+) -> APIRouter:
+    """`served` is the base that this server's engine runs, None without an engine. With
+    `signed_by`, files are given out only of versions that one of these keys has signed."""
     router = APIRouter(
         prefix="/hub",
         tags=["registry"],
@@ -31,7 +37,7 @@ def registry_routes(hubs: Hubs, uploads: Uploads, served: Base | None) -> APIRou
         alias_routes(hubs),
         history_routes(hubs),
         protection_routes(hubs),
-        file_routes(hubs),
+        file_routes(hubs, signed_by),
         publishing_routes(hubs, uploads),
         origin_routes(hubs),
         evaluation_routes(hubs),

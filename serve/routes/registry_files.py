@@ -1,29 +1,39 @@
 """A version's files out, and files in to be published."""
 
 import hashlib
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from fastapi import APIRouter, Request
 from starlette.responses import FileResponse, Response
 
-from hub.errors import NotFound
+from hub.errors import NotFound, UsageError
 from hub.facts import Published
+from hub.keys import PublicKey
 from hub.local import LocalHub
 from hub.manifest import FileEntry
 from hub.names import Digest, Number, parse_adapter_reference, parse_name
 from hub.publish import servable_folder
 from hub.store import CARD
+from hub.strictjson import require_plain
 from serve.answers import ASK_AGAIN, FOR_EVER, OrjsonResponse, has
+from serve.doors import ASKED_HEAD
+from serve.failures import refusal
 from serve.hubs import Hubs
 from serve.protocol import PublishIn, Sha256, UploadedOut
 from serve.routes.asking import Who
+from serve.signed import SignedOnly
 from serve.uploads import Uploads
 
 _BINARY = "application/octet-stream"
 _WHOLE_DIGEST = 64
+_RANGE = re.compile(r"([0-9]{0,18})-([0-9]{0,18})")
 
 
-def file_routes(hubs: Hubs) -> APIRouter:
+def file_routes(hubs: Hubs, signed_by: Sequence[PublicKey] = ()) -> APIRouter:
+    """With `signed_by`, files only of versions that one of these keys has signed; the manifest
+    stays open, because it is what is signed."""
     router = APIRouter()
 
     @router.get(
@@ -33,13 +43,14 @@ def file_routes(hubs: Hubs) -> APIRouter:
         responses={200: {"content": {_BINARY: {}}}, 206: {"description": "A part"}},
     )
     async def file(request: Request, reference: str, path: str) -> Response:
-        found, sha256 = await hubs.read(lambda hub: _file(hub, reference, path))
+        found, sha256 = await hubs.read(lambda hub: _file(hub, reference, path, signed_by))
         lasts = FOR_EVER if path != CARD and _is_exact(reference) else ASK_AGAIN
         headers = {"etag": f'"{sha256}"', "cache-control": lasts}
         if has(request, sha256):
             return Response(status_code=304, headers=headers)
         kind = "text/markdown; charset=utf-8" if path == CARD else _BINARY
-        return FileResponse(found, headers=headers, media_type=kind)
+        answer = FileResponse(found, headers=headers, media_type=kind, stat_result=found.stat())
+        return _part(request, answer)
 
     @router.get(
         "/adapters/{reference:path}/-/manifest",
@@ -109,6 +120,10 @@ def publishing_routes(hubs: Hubs, uploads: Uploads) -> APIRouter:
 
 def _publish(hub: LocalHub, uploads: Uploads, name: str, given: PublishIn) -> Published:
     parse_name(name)
+    try:
+        require_plain(given.lineage)
+    except ValueError as error:
+        raise UsageError(f"the lineage holds {error}") from error
     files = [FileEntry(file.path, file.sha256, file.size) for file in given.files]
     with uploads.folder(hub, files) as folder:
         return hub.publish(
@@ -121,14 +136,47 @@ def _publish(hub: LocalHub, uploads: Uploads, name: str, given: PublishIn) -> Pu
         )
 
 
-def _file(hub: LocalHub, reference: str, path: str) -> tuple[Path, str]:
+def _part(request: Request, answer: FileResponse) -> Response:
+    """`answer`, which itself sees to ranges, but for those that it refuses in its own words.
+
+    A range that is malformed or in another unit is as if it were not there (RFC 9110, 14.2).
+    """
+    if request.scope.get(ASKED_HEAD):
+        return Response(headers=dict(answer.headers))
+    asked = request.headers.get("range")
+    condition = request.headers.get("if-range")
+    if asked is None or (condition is not None and condition != answer.headers["etag"]):
+        return answer
+    size = int(answer.headers["content-length"])
+    starts = []
+    for part in asked.removeprefix("bytes=").split(","):
+        found = _RANGE.fullmatch(part.strip()) if asked.startswith("bytes=") else None
+        first, last = found.groups() if found else ("", "")
+        if not (first or last) or (first and last and int(first) > int(last)):
+            # Not there: the answer looks for it in the scope once more.
+            kept = [pair for pair in request.scope["headers"] if pair[0] != b"range"]
+            request.scope["headers"] = kept
+            return answer
+        starts.append(int(first) if first else size - min(size, int(last)))
+    if all(start < size for start in starts):
+        return answer
+    refused = refusal(416, "range_not_satisfiable", f"the file has {size} bytes")
+    refused.headers["content-range"] = f"bytes */{size}"
+    return refused
+
+
+def _file(
+    hub: LocalHub, reference: str, path: str, signed_by: Sequence[PublicKey]
+) -> tuple[Path, str]:
     """Where a version's file lies here, found to be what was published, and its sha256.
 
     Raises:
         NotFound: when the version has no such file.
         IntegrityError: when its bytes are damaged: nothing damaged is ever given out.
+        NotSigned: when none of the wanted keys has signed it.
     """
     version = hub.registry.resolve(parse_adapter_reference(reference))
+    SignedOnly(hub.registry, signed_by).require(version)
     known = {entry.path: entry.sha256 for entry in version.manifest.files}
     if path != CARD and path not in known:
         raise NotFound(

@@ -2,6 +2,7 @@
 `test_gate.py`. Every entry works on a folder that `tests.conftest.write_adapter` has written."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -138,6 +139,11 @@ def _config_link(folder: Path) -> None:
     path.symlink_to("../config.json")
 
 
+def _pipe(folder: Path) -> None:
+    (folder / "adapter_config.json").unlink()
+    os.mkfifo(folder / "adapter_config.json")
+
+
 def _raw_config(text: str) -> Spoil:
     def write(folder: Path) -> None:
         (folder / "adapter_config.json").write_text(text)
@@ -181,6 +187,22 @@ CORRUPTIONS: dict[str, tuple[Spoil, str, str, str, str]] = {
         with_tensors(_shorten_a), "shapes", WEIGHTS, A0, "has shape [4, 7]"),
     "half of the modules": (
         with_tensors(_half), "complete", WEIGHTS, f"{O0}.lora_A.weight", "the config targets"),
+    "modules that the config does not target": (
+        with_config(target_modules=["o_proj", "up_proj"]), "complete", WEIGHTS, A0,
+        "does not target"),
+    "modules that the config leaves out": (
+        with_config(exclude_modules=["layers.0.self_attn.q_proj"]), "complete", WEIGHTS, A0,
+        "does not target"),
+    "layers that the config does not choose": (
+        with_config(layers_to_transform=[1]), "complete", WEIGHTS, "layers.0.", "does not target"),
+    "layers of another name": (
+        with_config(layers_to_transform=[0, 1], layers_pattern="blocks"), "complete", WEIGHTS,
+        "layers.0.", "does not target"),
+    "a layer that the config chooses and the file lacks": (
+        lambda folder: _write(
+            folder, lambda t: [t.pop(k) for k in list(t) if "layers.0.self_attn.q" in k],
+            layers_to_transform=[0, 1]),
+        "complete", WEIGHTS, A0, "the config targets"),
     "NaN": (with_tensors(poison(float("nan"))), "finite", WEIGHTS, A0, "NaN or Inf"),
     "Inf": (with_tensors(poison(float("inf"))), "finite", WEIGHTS, A0, "NaN or Inf"),
     "more than float32 holds": (with_tensors(_wide), "finite", WEIGHTS, A0, "NaN or Inf"),
@@ -211,6 +233,22 @@ CORRUPTIONS: dict[str, tuple[Spoil, str, str, str, str]] = {
     "an initialisation of the future": (
         with_config(init_lora_weights="sorcery"), "servable", CONFIG, "sorcery",
         "on a changed base"),
+    **{
+        f"{field} that is {value!r}": (
+            with_config(**{field: value}), "config", CONFIG, field, f"{field} is {value!r}, ")
+        for field, value in (
+            ("exclude_modules", 5), ("bias", None), ("init_lora_weights", 5),
+            ("init_lora_weights", {"a": 1}), ("lora_dropout", "abc"), ("lora_dropout", 2),
+            ("layers_to_transform", "x"), ("layers_to_transform", [True]), ("layers_pattern", 5),
+            ("target_modules", "("), ("exclude_modules", "*"), ("rank_pattern", []),
+            ("use_rslora", "no"),
+        )
+    },
+    "Megatron's layers": (
+        with_config(megatron_config={"a": 1}), "servable", CONFIG, "megatron_config", "Megatron"),
+    "a config of 17 MB": (
+        _raw_config(" " * 17_000_000), "config", CONFIG, "", "too many for a config"),
+    "a pipe": (_pipe, "files", CONFIG, "", "not a plain file"),
     "IA3": (with_config(peft_type="IA3"), "config", CONFIG, "peft_type", "only LORA"),
     "no rank": (with_config(r="four"), "config", CONFIG, "r is 'four'", "not a rank"),
     "a scale that is no number": (
@@ -318,11 +356,17 @@ GOOD: dict[str, Spoil] = {
     "some modules left out": lambda folder: _write(
         folder, lambda t: [t.pop(k) for k in list(t) if "layers.0.self_attn.o_proj" in k],
         exclude_modules=["layers.0.self_attn.o_proj"]),
+    "some layers by the name of their list": lambda folder: _write(
+        folder, lambda t: [t.pop(k) for k in list(t) if "layers.0" in k], layers_to_transform=1,
+        layers_pattern=["blocks", "layers"]),
     "rsLoRA": with_config(use_rslora=True),
     "a plain initialisation": with_config(init_lora_weights="gaussian"),
     "a fractional alpha": with_config(lora_alpha=0.5),
-    "an adapted embedding": with_tensors(_embedding(VOCABULARY)),
-    "an adapted, tied head": with_tensors(_own_head),
+    "an adapted embedding": lambda folder: _write(
+        folder, _embedding(VOCABULARY),
+        target_modules=["q_proj", "o_proj", "up_proj", "embed_tokens"]),
+    "an adapted, tied head": lambda folder: _write(
+        folder, _own_head, target_modules=["q_proj", "o_proj", "up_proj", "lm_head"]),
     "metadata in the file": _with_metadata,
     "bfloat16": write_bfloat16,
     "float64": with_tensors(lambda t: t.update({k: v.astype(np.float64) for k, v in t.items()})),

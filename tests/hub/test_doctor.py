@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import sqlite3
 import time
@@ -17,8 +18,10 @@ from hub.local import LocalHub
 from hub.manifest import describe
 from hub.records import Run
 from hub.registry import Registry
+from hub.sweep import remove_folder
 from tests.command import Hub
 from tests.conftest import acts
+from tests.hub.backups import log
 from tests.hub.making import Maker, against_the_rules, maker, open_hub
 
 Break = Callable[[Maker], None]
@@ -47,8 +50,8 @@ def test_a_whole_hub_is_well(make: Maker) -> None:
     assert {finding.state for finding in found.values()} == {"ok"}
     assert list(found) == [
         "database", "foreign keys", "schema", "manifests", "records", "production", "aliases",
-        "history", "numbers", "folder", "blobs", "folders", "leftovers", "leases", "runs", "bases",
-        "interactions", "room",
+        "history", "numbers", "folder", "blobs", "folders", "cards", "leftovers", "leases", "runs",
+        "bases", "interactions", "room",
     ]  # fmt: skip
 
 
@@ -177,6 +180,70 @@ def _spoil_log(make: Maker) -> None:
     make.registry.home.interactions.write_bytes(b"not a database at all, whatever it says" * 100)
 
 
+def _spoil_log_page(make: Maker) -> None:
+    """The last page, which opening does not read."""
+    log(make.registry.home, "int_1")
+    with make.registry.home.interactions.open("r+b") as stream:
+        stream.seek(-4096, os.SEEK_END)
+        stream.write(b"\xff" * 4096)
+
+
+def _log_is_a_folder(make: Maker) -> None:
+    make.registry.home.interactions.mkdir()
+
+
+def _empty_log_of_tables(make: Maker) -> None:
+    log(make.registry.home, "int_1")
+    with sqlite3.connect(make.registry.home.interactions) as connection:
+        connection.execute("DROP TABLE interactions")
+
+
+def _dangling_file(make: Maker) -> None:
+    path = _weights(make)[1].with_name("adapter_config.json")
+    path.parent.chmod(0o755)
+    path.unlink()
+    path.symlink_to("/not/there")
+
+
+def _linked_folder(make: Maker) -> None:
+    folder = _weights(make)[1].parent
+    outside = make.registry.home.root / "outside"
+    shutil.copytree(folder, outside)
+    remove_folder(make.registry.home, folder)
+    folder.symlink_to(outside)
+
+
+def _file_for_folder(make: Maker) -> None:
+    folder = _weights(make)[1].parent
+    remove_folder(make.registry.home, folder)
+    folder.write_text("in the way")
+
+
+def _other_card(make: Maker) -> None:
+    card = _weights(make)[1].with_name("README.md")
+    card.chmod(0o644)
+    card.write_text("mine")
+
+
+def _open_folder(make: Maker) -> None:
+    _weights(make)[1].parent.chmod(0o777)
+
+
+def _file_for_adapters(make: Maker) -> None:
+    shutil.rmtree(make.registry.home.adapters)
+    make.registry.home.adapters.write_text("in the way")
+
+
+def _folder_for_lock(make: Maker) -> None:
+    lock = make.registry.home.data / "store.lock"
+    lock.unlink(missing_ok=True)
+    lock.mkdir()
+
+
+def _folder_for_lease_lock(make: Maker) -> None:
+    (make.registry.home.leases / "abc" / "lock").mkdir(parents=True)
+
+
 BREAKS: dict[str, tuple[Break, str, str, str]] = {
     "pages": (_spoil_pages, "database", "broken", "malformed"),
     "key": (
@@ -258,6 +325,30 @@ BREAKS: dict[str, tuple[Break, str, str, str]] = {
     "base elsewhere": (_unplug_base, "bases", "warning", "/not/plugged/in"),
     "folder": (_lose_folder, "folder", "broken", "copied without it"),
     "log": (_spoil_log, "interactions", "broken", "not a readable SQLite database"),
+    "page of the log": (_spoil_log_page, "interactions", "broken", "interactions.db"),
+    "folder as log": (_log_is_a_folder, "interactions", "broken", "interactions.db is no file"),
+    "table of the log": (_empty_log_of_tables, "interactions", "broken", "table interactions"),
+    "table": (drop("DROP TABLE version_parents"), "schema", "broken", "table version_parents"),
+    "deep manifest": (
+        rows(f"UPDATE versions SET manifest = '{'[' * 50_000}' WHERE number = 2"),
+        "manifests",
+        "broken",
+        "support@2",
+    ),
+    "lineage that is a list": (
+        rows("UPDATE versions SET lineage = '[]' WHERE number = 2"),
+        "records",
+        "broken",
+        "lineage of row 2 of versions",
+    ),
+    "dangling file": (_dangling_file, "folders", "broken", "adapter_config.json is no plain file"),
+    "linked folder": (_linked_folder, "folders", "broken", "a link lies where"),
+    "file for a folder": (_file_for_folder, "folders", "broken", "a file lies where"),
+    "other card": (_other_card, "cards", "warning", "README.md is not the card of support@1"),
+    "open folder": (_open_folder, "folders", "broken", "written by other accounts"),
+    "file for adapters": (_file_for_adapters, "folders", "broken", "a file lies where"),
+    "folder for the lock": (_folder_for_lock, "blobs", "broken", "store.lock"),
+    "folder for a lease's lock": (_folder_for_lease_lock, "leases", "warning", "1 gateways"),
 }
 
 
@@ -269,6 +360,36 @@ def test_what_is_broken_is_named(make: Maker, name: str) -> None:
     found = look(make.registry.home)[check]
     assert (found.state, message in found.message) == (state, True), found
     assert found.mend
+
+
+@pytest.mark.parametrize("name", ["log", "page of the log", "table of the log", "folder as log"])
+def test_a_broken_log_is_mended_by_itself(make: Maker, name: str) -> None:
+    """The advice names the log's file, not the registry, and following it helps."""
+    BREAKS[name][0](make)
+    home = make.registry.home
+    mend = look(home)["interactions"].mend
+    assert str(home.interactions) in mend
+    assert "hub init" not in mend
+    for path in home.data.glob("interactions.db*"):
+        path.rename(home.root / path.name)
+    assert look(home)["interactions"].state == "ok"
+
+
+@pytest.mark.parametrize("name", ["deep manifest", "file for adapters", "folder for the lock"])
+def test_all_else_is_still_looked_at(make: Maker, name: str) -> None:
+    """What stops one look stops no other: the log and the room come last."""
+    BREAKS[name][0](make)
+    assert list(look(make.registry.home))[-2:] == ["interactions", "room"]
+
+
+def test_a_lost_production_is_mended_for_good(make: Maker) -> None:
+    """The advice is where the history ended, and the history is whole again after it."""
+    home = make.registry.home
+    against_the_rules(home, "DELETE FROM aliases WHERE alias = 'production' AND adapter_id = 1")
+    mend = look(home)["production"].mend
+    assert "support@1 " in mend
+    Hub(home.root).ok(*shlex.split(mend.strip("`"))[1:])
+    assert {finding.state for finding in look(home).values()} == {"ok"}
 
 
 def test_a_run_that_goes_on_is_no_finding(make: Maker) -> None:

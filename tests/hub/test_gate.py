@@ -90,7 +90,21 @@ def test_a_pattern_from_a_file_is_never_run(base: Base, tmp_path: Path) -> None:
     folder = write_adapter(tmp_path / "a", config=adapter_config(target_modules="(.+)+(.+)+(.+)+!"))
     (complete,) = [c for c in examine(folder, base) if c.check == "complete"]
     assert complete.state == "skipped"
-    assert "pattern" in complete.message
+    assert "target_modules is a pattern" in complete.message
+
+
+@pytest.mark.parametrize("setting", [
+    {"exclude_modules": "(.+)+(.+)+(.+)+!"},
+    {"layers_to_transform": [0, 1], "layers_pattern": "(.+)+(.+)+(.+)+!"},
+], ids=lambda setting: list(setting)[-1])  # fmt: skip
+def test_what_is_skipped_names_the_pattern(
+    base: Base, tmp_path: Path, setting: dict[str, object]
+) -> None:
+    """The other settings that PEFT runs as one, too."""
+    folder = write_adapter(tmp_path / "a", config=adapter_config(**setting))
+    (complete,) = [c for c in examine(folder, base) if c.check == "complete"]
+    assert complete.state == "skipped"
+    assert f"{list(setting)[-1]} is a pattern" in complete.message
 
 
 def test_a_nan_is_found_in_half_precision_too(base: Base, tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Publishing: what a version is on disk, what stays behind when it is refused, what is caught."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from hub.publish import Effect, publish, servable_folder
 from hub.records import Base
 from hub.registry import Registry
 from hub.store import Store
+from tests.command import Hub
 from tests.conftest import acts, adapter_tensors, write_adapter
 from tests.hub.corpus import WEIGHTS
 from tests.hub.test_gate import left_behind
@@ -113,3 +116,41 @@ def test_a_flipped_byte_is_caught_before_it_is_served(
     path.write_bytes(spoiled)
     with pytest.raises(IntegrityError, match=r"not what was published as a@1"):
         servable_folder(store, version)
+
+
+@pytest.mark.parametrize("make", [
+    os.mkfifo,
+    lambda path: path.symlink_to("/dev/zero"),
+    lambda path: path.write_text(" " * 17_000_000),
+], ids=["pipe", "endless", "large"])  # fmt: skip
+def test_what_is_no_config_is_not_read_for_its_base(
+    base: Base, home: Home, tmp_path: Path, make: Callable[[Path], None]
+) -> None:
+    """Without --base the config is asked which it is, before any check; it can't hold that up."""
+    folder = write_adapter(tmp_path / "adapter")
+    (folder / "adapter_config.json").unlink()
+    make(folder / "adapter_config.json")
+    refused = Hub(home.root)("publish", "support", folder, timeout=60)
+    assert refused.status == 1
+    assert "adapter_config.json" in refused.stderr
+
+
+def test_no_file_and_no_reason_steers_a_terminal(
+    registry: Registry, store: Store, base: Base, home: Home, tmp_path: Path
+) -> None:
+    """What is printed of a tensor's name, or of why somebody moved an alias, is printable."""
+    tensors = adapter_tensors()
+    for half in "AB":
+        name = f"base_model.model.model.layers.0.self_attn.q_proj.lora_{half}.weight"
+        tensors[name.replace("q_proj", "\x1b[31m\x07")] = tensors.pop(name)
+    hub = Hub(home.root)
+    refused = hub("publish", "support", write_adapter(tmp_path / "bad", tensors))
+    assert refused.status == 1
+    assert "?[31m?" in refused.stderr
+    source = write_adapter(tmp_path / "adapter")
+    publish(registry, store, "support", source, base, measure_effect=acts, lineage={})
+    hub.ok("alias", "set", "support@1", "candidate", "--why", "\x1b[2Jnew\x9b1m")
+    shown = hub.ok("history", "support").stdout
+    assert "?[2Jnew?1m" in shown
+    for text in (refused.stderr, shown):
+        assert all(line.isprintable() for line in text.splitlines())

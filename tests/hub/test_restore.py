@@ -1,16 +1,18 @@
 """`hub restore` over a registry in use: the old one or the new one, at every moment."""
 
+import hashlib
 import json
 import os
 import random
 import signal
 import sqlite3
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from hub.errors import Conflict, HubError
+from hub.errors import Conflict, HubError, IntegrityError
 from hub.home import Home
 from hub.leases import Leases
 from hub.manifest import sha256_of_file
@@ -122,6 +124,72 @@ def test_a_damaged_registry_is_mended_by_restoring(home: Home, make: Maker, tmp_
         assert again().number == 5
     with open_hub(home) as hub:
         assert broken(hub) == []
+
+
+def _lose_a_table(home: Home) -> None:
+    with sqlite3.connect(home.registry) as connection:
+        connection.execute("DROP TABLE version_parents")
+
+
+def _lose_a_table_of_old(home: Home) -> None:
+    """Before the second migration, which then can't be made."""
+    _lose_a_table(home)
+    with sqlite3.connect(home.registry) as connection:
+        connection.execute("DELETE FROM _sqlite_migrations WHERE name LIKE 'm002%'")
+        connection.execute("DROP TABLE signatures")
+
+
+def _folder_for_the_log(home: Home) -> None:
+    home.registry.with_name("registry.db-wal").unlink(missing_ok=True)
+    home.registry.with_name("registry.db-wal").mkdir()
+
+
+def _folder_for_requests(home: Home) -> None:
+    home.interactions.unlink()
+    home.interactions.mkdir()
+
+
+@pytest.mark.parametrize(
+    "spoil", [_lose_a_table, _lose_a_table_of_old, _folder_for_the_log, _folder_for_requests]
+)
+def test_what_is_damaged_makes_way(
+    home: Home, make: Maker, tmp_path: Path, spoil: Callable[[Home], None]
+) -> None:
+    """A hub that lacks tables, or has folders where files belong, is whole after a restore."""
+    file = back_up(home, tmp_path / "all.tar")
+    make.registry.close()
+    spoil(home)
+    restore(home, file, force=True)
+    with open_hub(home) as hub:
+        assert broken(hub) == []
+    assert logged(home) == ["int_1"]
+
+
+def test_a_bad_database_in_a_backup_is_told_of_its_file(
+    home: Home, make: Maker, tmp_path: Path
+) -> None:
+    """Not of the scratch space, nor with advice about the hub that is here."""
+    for name in ("registry.db", "interactions.db"):
+        members = read(back_up(home, tmp_path / f"{name}.tar"))
+        index = json.loads(members["backup.json"])
+        members[name] = b"not a database" * 100
+        entry = next(e for e in index["files"] if e["path"] == name)
+        entry.update(sha256=hashlib.sha256(members[name]).hexdigest(), size=len(members[name]))
+        file = tmp_path / f"bad-{name}.tar"
+        write(file, members | {"backup.json": json.dumps(index).encode()})
+        before = said(home)
+        with pytest.raises(IntegrityError, match=f"the backup's {name}") as refused:
+            restore(home, file, force=True)
+        assert (refused.value.where, refused.value.hint) == (str(file), "Take another backup.")
+        assert said(home) == before
+
+
+def test_an_index_nested_too_deep_is_refused(home: Home, make: Maker, tmp_path: Path) -> None:
+    """As any other that can't be read."""
+    members = read(back_up(home, tmp_path / "all.tar"))
+    write(tmp_path / "deep.tar", members | {"backup.json": b"[" * 300_000})
+    with pytest.raises(IntegrityError, match="can't be read"):
+        restore(home, tmp_path / "deep.tar", force=True)
 
 
 def test_killed_at_any_moment_of_a_restore(home: Home, make: Maker, tmp_path: Path) -> None:

@@ -355,3 +355,18 @@ def test_bad_commands_say_what_is_wrong_and_leave_nothing(
     assert hub("sign", "support", "--key", key_file, "--out", key_file).status == 1
     assert hub("sign", "nothing", "--key", key_file).status == 1
     assert registry.signatures.all() == {}
+
+
+def test_a_detached_file_whose_digest_is_anothers_is_refused(
+    tmp_path: Path, key_file: Path
+) -> None:
+    """Its `digest` is what people compare; it is that of the manifest beside it or nothing."""
+    signature = sign_manifest('{"a":1}', read_signing_key(key_file, never), signed_by="ann")
+    write_detached(tmp_path / "sig.json", '{"a":1}', signature)
+    document = json.loads((tmp_path / "sig.json").read_text())
+    (tmp_path / "sig.json").write_text(json.dumps({**document, "digest": "0" * 64}))
+    with pytest.raises(BadSignature, match="its digest is not its manifest's"):
+        read_detached(tmp_path / "sig.json")
+    (tmp_path / "sig.json").write_text("[" * 100_000)
+    with pytest.raises(BadSignature, match="not a signature file"):
+        read_detached(tmp_path / "sig.json")

@@ -8,19 +8,27 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from hub.adapterfile import FILES
-from hub.errors import BaseError, HubError, MissingExtra, TrainingError, UnknownReference
+from hub.errors import (
+    BaseError,
+    HubError,
+    IntegrityError,
+    MissingExtra,
+    TrainingError,
+    UnknownReference,
+)
 from hub.facts import CheckResult, Verification
 from hub.home import Home
 from hub.keys import read_public_keys, read_signing_key
 from hub.local import LocalHub
 from hub.manifest import Manifest, describe
-from hub.publish import Effect, publish
+from hub.publish import Effect, publish, servable_folder
 from hub.records import Base, Version
 from hub.registry import Registry
 from hub.signing import sign_manifest
 from hub.store import Store
 from tests.command import Hub
 from tests.conftest import acts, adapter_config, adapter_tensors, write_adapter
+from tests.hub.making import against_the_rules
 from tests.hub.test_signing import write_key
 
 NAMES = [
@@ -257,3 +265,82 @@ def test_the_command(
     ]
     assert "2 verified, 1 failed" in everything.stderr
     assert run("verify").status == 2
+
+
+def test_what_was_slipped_into_a_folder_is_found_and_not_sent_on(
+    hub: LocalHub, version: Version, tmp_path: Path
+) -> None:
+    """A pickle and more tensors fail the check, another card is for the doctor to say; what goes
+    out is the published files and a card made from the row."""
+    folder = hub.store.folder(version)
+    card = (folder / "README.md").read_bytes()
+    folder.chmod(0o755)
+    (folder / "README.md").chmod(0o644)
+    (folder / "README.md").write_text("run this")
+    assert next(f for f in hub.doctor() if f.check == "cards").state == "warning"
+    assert found(one(hub, "good"), "stored").state == "ok"
+    for name in ("adapter_model.bin", "new_embeddings.safetensors"):
+        (folder / name).write_text("x")
+    faults = list(hub.store.faults(version, card.decode()))
+    assert [Path(fault.where or "").name for fault in faults] == [
+        "README.md", "adapter_model.bin", "new_embeddings.safetensors"
+    ]  # fmt: skip
+    assert "adapter_model.bin" in found(one(hub, "good"), "stored").message
+    hub.fetch("good", tmp_path / "out")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {*FILES, "README.md"}
+    assert (tmp_path / "out" / "README.md").read_bytes() == card
+    with pytest.raises(IntegrityError, match=r"adapter_model\.bin: the file was not published"):
+        servable_folder(hub.store, version)
+
+
+@pytest.mark.parametrize("kind", ["file", "dangling", "link"])
+def test_what_lies_in_the_place_of_a_folder_is_named(
+    hub: LocalHub, version: Version, tmp_path: Path, kind: str
+) -> None:
+    """A file, a link to nothing, a link to the very folder: `stored` fails and says what to do, and
+    a copy out blames it and not the target. Moved away, all is well."""
+    folder = hub.store.folder(version)
+    folder.chmod(0o755)
+    folder.rename(tmp_path / "moved")
+    if kind == "file":
+        folder.write_text("x")
+    else:
+        folder.symlink_to(tmp_path / ("moved" if kind == "link" else "nothing"))
+    stored = found(one(hub, "good"), "stored")
+    assert stored.state == "failed"
+    assert f"{folder}: a {kind.replace('dangling', 'link')} lies where" in stored.message
+    assert "Move it away" in stored.message
+    with pytest.raises(IntegrityError, match="lies where the folder of good@1 belongs"):
+        hub.fetch("good", tmp_path / "out")
+    folder.unlink()
+    assert one(hub, "good").ok
+
+
+@pytest.mark.parametrize(("column", "value"), [("manifest", "{}"), ("lineage", "[]")])
+def test_a_row_that_can_not_be_read_hides_no_other(
+    hub: LocalHub, version: Version, registry: Registry, store: Store, base: Base,
+    tmp_path: Path, column: str, value: str,
+) -> None:  # fmt: skip
+    """It is a failed `manifest` of its version, alone or among all; other commands name it."""
+    other = write_adapter(tmp_path / "other", adapter_tensors(1))
+    publish(registry, store, "other", other, base, measure_effect=acts, lineage={})
+    against_the_rules(hub.home, f"UPDATE versions SET {column} = '{value}' WHERE id = 1")
+    results = list(hub.verify(None))
+    assert [(r.version, r.ok, r.digest == version.digest) for r in results] == [
+        ("good@1", False, True), ("other@1", True, False),
+    ]  # fmt: skip
+    (check,) = one(hub, "good").checks
+    assert (check.check, check.state) == ("manifest", "failed")
+    assert f"good@1: its row's {column} can't be read" in check.message
+    for ask in (hub.show, hub.lineage, hub.manifest, lambda ref: hub.diff(ref, "other")):
+        with pytest.raises(IntegrityError, match=f"good@1: its row's {column}"):
+            ask("good")
+
+
+@pytest.mark.parametrize("rank", [5, 999])
+def test_a_row_of_another_rank_is_found(hub: LocalHub, version: Version, rank: int) -> None:
+    """Also of one that no adapter may have."""
+    against_the_rules(hub.home, f"UPDATE versions SET rank = {rank}")
+    manifest = found(one(hub, "good"), "manifest")
+    assert manifest.state == "failed"
+    assert f"says rank {rank}, its files rank 4" in manifest.message

@@ -74,6 +74,48 @@ def test_wrong_names_change_nothing(model_folder: Path, adapter: Path) -> None:
     assert not measure_effect(str(model_folder), folder).changes
 
 
+def with_config(adapter: Path, **changes: object) -> Path:
+    folder = scaled(adapter, 1.0)
+    path = folder / "adapter_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"target_modules": "(.+)+(.+)+(.+)+!"},
+        {"target_modules": ["q_proj"]},
+        {"target_modules": ".*q_proj", "exclude_modules": "(.+)+(.+)+(.+)+!"},
+        {"layers_to_transform": [0], "layers_pattern": "(.+)+(.+)+(.+)+!"},
+        {"megatron_config": {"a": 1}},
+        {"init_lora_weights": "sorcery"},
+        {"loftq_config": 5, "eva_config": 5, "target_parameters": 5, "runtime_config": 5},
+    ],
+    ids=str,
+)
+def test_the_tensors_are_measured_and_nothing_else_of_the_file(
+    model_folder: Path, adapter: Path, changes: dict[str, object]
+) -> None:
+    """Whatever the config targets, what is measured is what an engine serves: all tensors of the
+    file. No pattern of the config is run, and no other setting reaches PEFT."""
+    whole = measure_effect(str(model_folder), adapter)
+    assert measure_effect(str(model_folder), with_config(adapter, **changes)) == whole
+
+
+def test_whatever_peft_raises_is_a_fault_of_the_adapter(
+    model_folder: Path, adapter: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not a traceback, whichever error it is."""
+
+    def fails(*_: object, **__: object) -> None:
+        raise AttributeError("deep inside")
+
+    monkeypatch.setattr("peft.PeftModel.from_pretrained", fails)
+    with pytest.raises(TrainingError, match="can't be loaded: deep inside"):
+        measure_effect(str(model_folder), adapter)
+
+
 @pytest.mark.parametrize("factor", [float("nan"), float("inf")])
 def test_numbers_that_are_not_finite_are_refused(
     model_folder: Path, adapter: Path, factor: float
