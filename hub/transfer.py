@@ -133,8 +133,8 @@ def push(hub: Operations, reference: str, target: str, *, public: bool = False) 
     if path.suffix.lower() in _OTHER_ARCHIVES and not path.is_dir() and not _is_tar(path):
         raise UsageError(
             f"'{target}' is called like an archive that is not written here",
-            hint=f"Call it {' or '.join(archive.SUFFIXES)}; a folder of this name is made when it"
-            " is there already, and empty.",
+            hint=f"Name a {', '.join(archive.SUFFIXES)} or, for a folder of this name, make it"
+            " first.",
         )
     if not target.endswith("/") and _is_tar(path) and not path.is_dir():
         return _push_to_tar(hub, reference, path)
