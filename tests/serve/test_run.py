@@ -58,6 +58,8 @@ class Program:
             [sys.executable, "-c", PROGRAM, str(home.root), str(port), *(engine or DOUBLE)],
             stdout=subprocess.PIPE,
             text=True,
+            # Under nohup the tests ignore it, and so would the gateway, as it should.
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
         )
         assert self.process.stdout is not None
         self.out = self.process.stdout
