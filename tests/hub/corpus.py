@@ -344,7 +344,7 @@ GOOD: dict[str, Spoil] = {
     "LLaMA-Factory's, from a folder": with_config(
         **PEFT_0_21 | {"modules_to_save": []}, base_model_name_or_path="/mnt/models/tiny/"),
     "Axolotl's, from the Hub's cache": with_config(
-        base_model_name_or_path="/root/.cache/huggingface/hub/models--tiny/snapshots/sha256:w"),
+        base_model_name_or_path="/home/ann/.cache/huggingface/hub/models--tiny/snapshots/sha256:w"),
     "from a folder of Windows": with_config(base_model_name_or_path="C:\\models\\tiny"),
     "without a base's name": with_config(base_model_name_or_path=None),
     "of the revision main": with_config(revision="main"),
