@@ -53,13 +53,20 @@ DOUBLE = [sys.executable, "-m", "tests.serve.engine_double"]
 
 
 class Program:
-    def __init__(self, home: Home, *engine: str, port: int = 0) -> None:
+    def __init__(
+        self,
+        home: Home,
+        *engine: str,
+        port: int = 0,
+        hangup: signal.Handlers = signal.SIG_DFL,
+    ) -> None:
+        """`hangup`: what it is started with for SIGHUP. Said, because a test run that was itself
+        started under nohup would hand that on."""
         self.process = subprocess.Popen(
             [sys.executable, "-c", PROGRAM, str(home.root), str(port), *(engine or DOUBLE)],
             stdout=subprocess.PIPE,
             text=True,
-            # Under nohup the tests ignore it, and so would the gateway, as it should.
-            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, hangup),
         )
         assert self.process.stdout is not None
         self.out = self.process.stdout
@@ -178,11 +185,7 @@ def test_a_port_in_use_ends_the_program_before_the_engine(
 
 def test_under_nohup_a_hangup_ends_nothing(home: Home, programs: list[Program]) -> None:
     """What was started with SIGHUP ignored goes on ignoring it."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        programs.append(program := Program(home))
-    finally:
-        signal.signal(signal.SIGHUP, before)
+    programs.append(program := Program(home, hangup=signal.SIG_IGN))
     url = program.ready()
     program.process.send_signal(signal.SIGHUP)
     time.sleep(0.5)
