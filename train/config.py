@@ -13,10 +13,11 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from hub.errors import HubError, InvalidConfig, InvalidData
-from hub.names import AdapterRef, parse_name, parse_reference
+from hub.names import AdapterRef, parse_base_name, parse_name, parse_reference
 from train.formats_files import kept_name
 from train.formats_map import known_field
-from train.presets import BaseFacts, PresetName, choose
+from train.presets import BETA, PREFERENCES, BaseFacts, Method, PresetName, choose
+from train.sweepplan import parse_sweep
 
 T = TypeVar("T")
 
@@ -28,6 +29,16 @@ def _adapter_name(text: str) -> str:
 def _version_reference(text: str) -> str:
     if not isinstance(_in_words(parse_reference, text), AdapterRef):
         raise ValueError("must name one version, such as support@3")
+    return text
+
+
+def _sweep_text(text: str) -> str:
+    _in_words(parse_sweep, text)
+    return text
+
+
+def _base_name(text: str) -> str:
+    _in_words(parse_base_name, text)
     return text
 
 
@@ -49,7 +60,9 @@ class TrainConfig(BaseModel):
     are everywhere; `validation` is the share of rows kept to validate on; `heldout` names files
     whose questions must not be in the data; `columns` says which column of a file holds a field
     (`instruction: question`); `early_stopping_patience` counts evaluations without
-    improvement, of which there are one or more an epoch (0 never stops early).
+    improvement, of which there are one or more an epoch (0 never stops early). `beta` is what holds
+    dpo and kto to their reference. `publish_as` and `new_base` say what a full fine-tuning becomes.
+    `sweep` is `KEY` or `KEY=V1,V2,…` (`train.sweepplan`).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -58,7 +71,11 @@ class TrainConfig(BaseModel):
     data: Annotated[tuple[Path, ...], Field(min_length=1)]
     heldout: tuple[Path, ...] = ()
     base: str | None = None
-    method: Literal["sft"] = "sft"
+    method: Method = "sft"
+    beta: Annotated[float, Field(gt=0, le=10)] | None = None
+    publish_as: Literal["adapter", "base"] | None = None
+    new_base: Annotated[str, AfterValidator(_base_name)] | None = None
+    sweep: Annotated[str, AfterValidator(_sweep_text)] | None = None
     preset: PresetName = "auto"
     continue_from: Annotated[str, AfterValidator(_version_reference)] | None = None
     rank: Annotated[int, Field(ge=1, le=512)] | None = None
@@ -98,6 +115,14 @@ class TrainConfig(BaseModel):
             )
         return self
 
+    @model_validator(mode="after")
+    def _method_reads_its_settings(self) -> Self:
+        """A setting that the method would not read is refused, never ignored."""
+        problems = [f"{name}: {reason}" for name, wrong, reason in _misplaced(self) if wrong]
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
     @classmethod
     def load(cls, path: Path | None, overrides: Mapping[str, Any]) -> Self:
         """Read a YAML file, if one is given, and let the overrides that are not None win.
@@ -114,7 +139,7 @@ class TrainConfig(BaseModel):
             return cls.model_validate(raw)
         except ValidationError as error:
             raise InvalidConfig(
-                [_problem(fault) for fault in error.errors()],
+                [line for fault in error.errors() for line in _problem(fault).split("\n")],
                 where=str(path) if path is not None else None,
             ) from error
 
@@ -127,7 +152,9 @@ class Settings:
     """A run with nothing left open: what the trainer is given, and what lineage records.
 
     `base` is the base's name in the registry, `alpha` LoRA's alpha as peft counts it (the update is
-    scaled by alpha / rank, or alpha / sqrt(rank) with rsLoRA).
+    scaled by alpha / rank, or alpha / sqrt(rank) with rsLoRA). `filled` names what the preset set,
+    and `preset_reason` says why it is this preset. `sweep` is what `train.sweep` knows the run by.
+    Of a full fine-tuning `rank` is what its difference is factored to.
     """
 
     adapter: str
@@ -152,6 +179,12 @@ class Settings:
     quantize: str | None
     seed: int
     columns: dict[str, str] = field(default_factory=dict)
+    beta: float | None = None
+    publish_as: str | None = None
+    new_base: str | None = None
+    preset_reason: str = ""
+    filled: tuple[str, ...] = ()
+    sweep: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -167,16 +200,34 @@ class Settings:
         return cls(**values)
 
 
-def settle(config: TrainConfig, *, base_name: str, base: BaseFacts, rows: int) -> Settings:
-    """Fill in by preset what the config leaves open.
+def settle(
+    config: TrainConfig,
+    *,
+    base_name: str,
+    base: BaseFacts,
+    rows: int,
+    learned: int | None = None,
+) -> Settings:
+    """Fill in by preset what the config leaves open; `learned` counts the tokens trained on.
 
     Raises:
         InvalidConfig: when `max_length` is more than the base can read.
     """
     if base.context is not None and config.max_length is not None:
         _fits(config.max_length, base.context, base_name)
-    preset = choose(config.preset, base=base, rows=rows)
+    preset, reason = choose(config.preset, base=base, rows=rows, learned=learned)
     rank = config.rank or preset.rank
+    full = config.method == "full"
+    own_shape = config.continue_from is not None or config.publish_as == "base"
+    filled = (
+        () if full or own_shape or config.alpha else ("alpha",),
+        () if own_shape or config.rank else ("rank",),
+        () if config.learning_rate else ("learning_rate",),
+        () if config.epochs else ("epochs",),
+        () if config.batch_size else ("batch_size",),
+        () if config.warmup_ratio is not None else ("warmup_ratio",),
+        () if config.beta or config.method not in PREFERENCES else ("beta",),
+    )
     return Settings(
         adapter=config.adapter,
         data=tuple(kept_name(source) for source in config.data),
@@ -186,12 +237,13 @@ def settle(config: TrainConfig, *, base_name: str, base: BaseFacts, rows: int) -
         preset=preset.name,
         continue_from=config.continue_from,
         rank=rank,
-        alpha=config.alpha or rank * preset.alpha_over_rank,
+        # A difference of weights is factored as it is, at scale 1.
+        alpha=rank if full else config.alpha or rank * preset.alpha_over_rank,
         rslora=config.rslora,
         dropout=config.dropout,
-        learning_rate=config.learning_rate or preset.rate(base),
+        learning_rate=config.learning_rate or preset.rate(base, config.method),
         warmup_ratio=preset.warmup_ratio if config.warmup_ratio is None else config.warmup_ratio,
-        epochs=config.epochs or preset.epochs,
+        epochs=config.epochs or preset.rounds(config.method),
         batch_size=config.batch_size or preset.batch_size,
         gradient_accumulation=config.gradient_accumulation,
         max_length=config.max_length or base.max_length(),
@@ -200,7 +252,40 @@ def settle(config: TrainConfig, *, base_name: str, base: BaseFacts, rows: int) -
         quantize=config.quantize,
         seed=config.seed,
         columns=config.columns,
+        beta=(config.beta or BETA) if config.method in PREFERENCES else None,
+        publish_as=(config.publish_as or "adapter") if full else None,
+        new_base=(config.new_base or config.adapter) if config.publish_as == "base" else None,
+        preset_reason=reason,
+        filled=tuple(name for names in filled for name in names),
     )
+
+
+def _misplaced(config: TrainConfig) -> list[tuple[str, bool, str]]:
+    """(setting, whether it is wrong here, what to do) for what goes with some methods only."""
+    full, base = config.method == "full", config.publish_as == "base"
+    trains_none = "goes with an adapter that is trained, and method full trains the base's weights"
+    no_adapter = "a base of its own has no adapter: leave it out, or set publish_as: adapter"
+    given = config.beta is not None
+    return [
+        ("beta", given and config.method not in PREFERENCES, "goes with method dpo or kto"),
+        ("alpha", full and config.alpha is not None, trains_none),
+        ("rslora", full and config.rslora, trains_none),
+        ("dropout", full and config.dropout > 0, trains_none),
+        ("quantize", full and config.quantize is not None, trains_none),
+        ("publish_as", config.publish_as is not None and not full, "goes with method full"),
+        ("new_base", config.new_base is not None and not base, "goes with publish_as: base"),
+        ("rank", base and config.rank is not None, no_adapter),
+        (
+            "batch_size",
+            config.method == "kto" and config.batch_size == 1,
+            "kto compares the rows of a batch with each other: 2 or more",
+        ),
+        (
+            "validation",
+            config.sweep is not None and config.validation == 0,
+            "a sweep compares validation losses: keep some rows, such as 0.1",
+        ),
+    ]
 
 
 def _fits(wanted: int, context: int, base_name: str) -> None:

@@ -61,6 +61,7 @@ def portable(settings: Settings) -> dict[str, Any]:
     facts = settings.to_json()
     for key in ("data", "heldout"):
         facts[key] = [Path(path).name for path in facts[key]]
+    facts["sweep"].pop("asked", None)
     return facts
 
 

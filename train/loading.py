@@ -25,13 +25,13 @@ def compute_dtype() -> torch.dtype:
     return torch.float32
 
 
-def load_base(source: str, *, quantize: str | None = None) -> Any:
-    """The base as a transformers model on the device, ready to be wrapped.
+def load_base(source: str, *, quantize: str | None = None, dtype: torch.dtype | None = None) -> Any:
+    """The base as a transformers model on the device, ready to be wrapped; `dtype` is the weights'.
 
     Raises:
         BaseError: when it is not there or is not a causal language model.
     """
-    dtype = compute_dtype()
+    dtype = dtype or compute_dtype()
     options: dict[str, Any] = {"dtype": dtype}
     if quantize == "nf4":
         options |= {"quantization_config": _nf4(dtype), "device_map": {"": str(device())}}

@@ -6,9 +6,14 @@
     knowledge  many rows about a subject                          32     32       2     16
     tiny       bases under 10 M parameters, such as the starter   16     32       6     16
 
-`auto` is `tiny` below 10 M parameters; otherwise `style` below 200 rows, `knowledge` from 5,000 on,
-and `task` between. All target every linear layer (but not the output layer), which is what vLLM
-serves; ranks are among those that its `--max-lora-rank` knows.
+`auto` is `tiny` below 10 M parameters; otherwise `style` below 200 rows, `knowledge` where a
+million tokens or more are learned (without a count of tokens: from 5,000 rows on), and `task`
+between. So many short labels are a task, however many rows they are. All target every linear layer
+(but not the output layer), which is what vLLM serves; ranks are among those that its
+`--max-lora-rank` knows.
+
+By method: `full` has a tenth of LoRA's learning rate. `dpo` and `kto` have a rate, a number of
+epochs and a beta of their own, because what they change is an adapter's taste and not its task.
 
 Sources. All linear layers, ten times full fine-tuning's learning rate, effective batch under 32:
 "LoRA Without Regret" (Thinking Machines, 2025). The learning rate by model size is Tinker's rule
@@ -16,25 +21,39 @@ Sources. All linear layers, ten times full fine-tuning's learning rate, effectiv
 Llama and 0.0775 for Qwen, which gives 2.9e-4 for Llama-3.1-8B, 4.7e-4 for Qwen3-8B and 5.3e-4 for
 Qwen2.5-0.5B; other families get Qwen's nearly flat exponent. Ranks of 16 to 32, 1 to 3 epochs:
 practice of 2025-26; variants of LoRA land within 1-2% of it (arXiv 2602.04998), so the
-learning rate is what to sweep. `tiny` was measured on the starter: 5e-3, alpha twice the rank.
+learning rate is what to sweep. The million tokens from which on the rank is doubled are a rule of
+thumb of this project, not of a source. DPO and KTO: beta 0.1 as in the papers (arXiv 2305.18290,
+2402.01306) and in TRL, 1e-5 and few epochs by practice with LoRA.
+`tiny` was measured on the starter: 5e-3 for sft, 2e-4 for dpo and kto, alpha twice the rank.
 """
 
 import json
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from hub.errors import BaseError
 from hub.records import Base
 
+if TYPE_CHECKING:
+    from train.config import Settings
+
 PresetName = Literal["auto", "style", "task", "knowledge", "tiny"]
+Method = Literal["sft", "dpo", "kto", "full"]
+PREFERENCES: tuple[Method, ...] = ("dpo", "kto")
+BETA = 0.1
 
 TINY_PARAMETERS = 10_000_000
 _STYLE_ROWS = 200
 _KNOWLEDGE_ROWS = 5_000
+_KNOWLEDGE_TOKENS = 1_000_000
+_FULL_SHARE = 0.1  # of LoRA's learning rate
+_PREFERENCE_RATE = 1e-5
+_PREFERENCE_EPOCHS = 2
 _LORA_RATE = 5e-5 * 10
 _REFERENCE_HIDDEN = 2000
+_ORDER = ("learning_rate", "epochs", "batch_size", "rank", "alpha", "beta", "warmup_ratio")
 _LLAMA_EXPONENT = 0.781
 _OTHER_EXPONENT = 0.0775
 _DEFAULT_MAX_LENGTH = 2048
@@ -81,7 +100,7 @@ class BaseFacts:
 
 @dataclass(frozen=True)
 class Preset:
-    """`learning_rate` None means: by the base's size."""
+    """`learning_rate` None means: by the base's size. The last two are for dpo and kto."""
 
     name: Literal["style", "task", "knowledge", "tiny"]
     rank: int
@@ -90,9 +109,18 @@ class Preset:
     batch_size: int
     warmup_ratio: float
     learning_rate: float | None = None
+    preference_rate: float = _PREFERENCE_RATE
+    preference_epochs: int = _PREFERENCE_EPOCHS
 
-    def rate(self, base: BaseFacts) -> float:
-        return learning_rate(base) if self.learning_rate is None else self.learning_rate
+    def rate(self, base: BaseFacts, method: Method = "sft") -> float:
+        if method in PREFERENCES:
+            return self.preference_rate
+        lora = learning_rate(base) if self.learning_rate is None else self.learning_rate
+        return float(f"{lora * _FULL_SHARE:.1e}") if method == "full" else lora
+
+    def rounds(self, method: Method = "sft") -> int:
+        """Epochs."""
+        return self.preference_epochs if method in PREFERENCES else self.epochs
 
 
 PRESETS: dict[str, Preset] = {
@@ -101,20 +129,42 @@ PRESETS: dict[str, Preset] = {
         Preset("style", 16, 2, 3, 8, 0.05),
         Preset("task", 16, 2, 3, 16, 0.05),
         Preset("knowledge", 32, 1, 2, 16, 0.03),
-        Preset("tiny", 16, 2, 6, 16, 0.05, learning_rate=5e-3),
+        Preset("tiny", 16, 2, 6, 16, 0.05, 5e-3, preference_rate=2e-4, preference_epochs=4),
     )
 }
 
 
-def choose(name: PresetName, *, base: BaseFacts, rows: int) -> Preset:
-    """The preset of that name; `auto` by the base's size and the number of rows."""
+def choose(
+    name: PresetName, *, base: BaseFacts, rows: int, learned: int | None = None
+) -> tuple[Preset, str]:
+    """The preset of that name, and why it is that one.
+
+    `auto` goes by the base's size, the number of rows and the tokens that are learned, if counted.
+    """
     if name != "auto":
-        return PRESETS[name]
+        return PRESETS[name], "asked for"
     if base.parameters < TINY_PARAMETERS:
-        return PRESETS["tiny"]
+        millions = base.parameters / 1e6
+        return PRESETS["tiny"], f"the base has {millions:.1f} M parameters, under 10 M"
     if rows < _STYLE_ROWS:
-        return PRESETS["style"]
-    return PRESETS["knowledge" if rows >= _KNOWLEDGE_ROWS else "task"]
+        return PRESETS["style"], f"{rows} rows, under {_STYLE_ROWS}"
+    counted = f"{rows:,} rows" if learned is None else f"{learned:,} tokens to learn"
+    if learned is None:
+        many, limit = rows >= _KNOWLEDGE_ROWS, f"{_KNOWLEDGE_ROWS:,}"
+    else:
+        many, limit = learned >= _KNOWLEDGE_TOKENS, f"{_KNOWLEDGE_TOKENS:,}"
+    if many:
+        return PRESETS["knowledge"], f"{counted}, from {limit} on"
+    return PRESETS["task"], f"{rows:,} rows, {counted}" if learned else counted
+
+
+def explained(settings: "Settings") -> str:
+    """What the preset set, and why it is that preset, in a line for people."""
+    facts = vars(settings)
+    numbers = {name: f"{facts[name]:g}" for name in sorted(settings.filled, key=_ORDER.index)}
+    words = ", ".join(f"{name.replace('_', ' ')} {number}" for name, number in numbers.items())
+    why = f"preset {settings.preset} ({settings.preset_reason})"
+    return f"{why}: {words}" if words else why
 
 
 def learning_rate(base: BaseFacts) -> float:

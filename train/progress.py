@@ -13,7 +13,8 @@ class Progress:
     """Where a run is. Outside of `training` only the phase counts.
 
     `loss` is the newest training loss and `validation_loss` the newest evaluation's, both in
-    nats a token;    `seconds_left` is an estimate from the steps so far.
+    nats a token (those of dpo and kto are losses of their own); `seconds_left` is an estimate from
+    the steps so far. `note` is a line for whoever watches, whatever the phase.
     """
 
     phase: Phase
@@ -24,6 +25,7 @@ class Progress:
     validation_loss: float | None = None
     tokens_per_second: float | None = None
     seconds_left: float | None = None
+    note: str | None = None
 
 
 Report = Callable[[Progress], None]

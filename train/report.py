@@ -14,6 +14,7 @@ from typing import Any
 
 from train.progress import Point
 from train.report_chart import loss_chart
+from train.report_method import loss_title, method_section
 from train.samples import Sample
 from train.verdict import verdict
 
@@ -45,7 +46,8 @@ def render(lineage: Mapping[str, Any], history: Sequence[Point], samples: Sequen
             f'<h1>{title}</h1><p class="soft">{subtitle}</p>',
             f'<p class="verdict">{escape(verdict(history))}</p>',
             _metrics(lineage),
-            _curves(history, lineage["metrics"]["best_step"]),
+            _curves(history, lineage),
+            method_section(lineage),
             _samples(samples),
             _lint(lineage["lint"]),
             _table("Settings", config),
@@ -75,8 +77,8 @@ def _metrics(lineage: Mapping[str, Any]) -> str:
     return f'<dl class="facts">{cells}</dl>'
 
 
-def _curves(history: Sequence[Point], best_step: int) -> str:
-    chart = loss_chart(history, best_step)
+def _curves(history: Sequence[Point], lineage: Mapping[str, Any]) -> str:
+    chart = loss_chart(history, lineage["metrics"]["best_step"])
     if not chart:
         return ""
     legend = "".join(
@@ -88,7 +90,7 @@ def _curves(history: Sequence[Point], best_step: int) -> str:
         )
     )
     return (
-        "<h2>Loss by step, in nats a token (logarithmic)</h2>"
+        f"<h2>{escape(loss_title(lineage))}</h2>"
         f'<div class="card">{chart}<div class="legend">{legend}</div></div>'
     )
 
@@ -173,4 +175,6 @@ def _shown(value: object) -> str:
             return "no"
         case list():
             return ", ".join(str(item) for item in value)
+        case dict():
+            return ", ".join(f"{name} {_shown(item)}" for name, item in value.items()) or "none"
     return str(value)

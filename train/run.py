@@ -8,14 +8,14 @@ adapter is a folder until somebody does.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
-from hub.errors import HubError, InvalidData, TrainingError
+from hub.errors import Conflict, HubError, InvalidData, TrainingError
 from hub.home import Home
 from hub.manifest import canonical_json
 from hub.names import AdapterRef, parse_reference
@@ -25,12 +25,13 @@ from hub.registry import Registry
 from hub.store import Store
 from train.checkpoints import parent_shape
 from train.config import Settings, TrainConfig, settle
-from train.findings import LintReport
-from train.formats import read_dataset, require_kind
+from train.findings import LintReport, TokenStatistics
+from train.formats import read_dataset
 from train.lineage import lineage
 from train.lint import lint
+from train.methods import load_result, require_fit, train_by_method
 from train.near import near_key
-from train.presets import BaseFacts
+from train.presets import BaseFacts, explained
 from train.progress import Progress, Report
 from train.rows import DataSet
 from train.run_state import locked, refuse_unresumable
@@ -59,11 +60,13 @@ def run_training(
     *,
     progress: Report,
     resume: Run | None = None,
+    member: Mapping[str, Any] | None = None,
 ) -> Run:
     """Train as the config says, or finish `resume` from its last checkpoint; the finished run.
 
     A resumed run goes by its own recorded settings; of the config only the files count. The
-    adapter is then in `home.runs/<id>/adapter`, the report in `report.html` beside it.
+    adapter is then in `home.runs/<id>/adapter`, the report in `report.html` beside it; a base of
+    its own is in `model`. `member` is what `train.sweep` knows a run of a sweep by.
 
     Raises:
         UnknownBase, UnknownReference: when the base or the version to continue from is not here.
@@ -83,14 +86,21 @@ def run_training(
     if resume is not None:
         settings = Settings.from_json(resume.config)
         _refuse_other_data(resume, inputs.dataset)
+        report = _lint(inputs, settings.max_length, settings.quantize, progress)
     else:
-        settings = _settle(config, inputs)
-    report = _lint(inputs, settings, progress)
+        settings, report = _settled(home, config, inputs, progress)
+        settings = replace(settings, sweep=dict(member or {}))
+        progress(Progress("loading", note=explained(settings)))
     run = _start(registry, home, inputs, settings, report) if resume is None else resume
     with locked(home.runs / run.id):
         if resume is not None:
             run = registry.ledger.resume_run(run.id)
         return _carry_through(registry, home, run, inputs, settings, report, progress)
+
+
+def settled(registry: Registry, home: Home, config: TrainConfig, progress: Report) -> Settings:
+    """What `run_training` would train by; refuses what it refuses, and writes nothing."""
+    return _settled(home, config, _read(registry, home, config), progress)[0]
 
 
 # Before the run: nothing is written
@@ -102,6 +112,8 @@ def _read(registry: Registry, home: Home, config: TrainConfig) -> _Inputs:
     # A continued adapter stays on its base unless told otherwise, and that is then refused.
     found = registry.bases.get(config.base if config.base or parent is None else parent.base)
     registry.versions.require_base(config.adapter, found)
+    if config.publish_as == "base":
+        _refuse_taken(registry, home, config.new_base or config.adapter)
     folder = None
     if parent is not None:
         if parent.base != found.name:
@@ -111,10 +123,20 @@ def _read(registry: Registry, home: Home, config: TrainConfig) -> _Inputs:
             )
         folder = servable_folder(Store.of(registry), parent)
     dataset = read_dataset(config.data, columns=config.columns)
-    require_kind(dataset, "chat", f"the method {config.method}")
+    require_fit(dataset, config.method)
     kept_apart = read_dataset(config.heldout, columns=config.columns) if config.heldout else None
     _refuse_errors(lint(dataset, heldout=kept_apart))
     return _Inputs(found, dataset, kept_apart, parent, folder)
+
+
+def _refuse_taken(registry: Registry, home: Home, name: str) -> None:
+    """A base of its own needs a name that no base and no adapter has."""
+    taken = any(base.name == name for base in registry.bases.all())
+    if taken or (home.bases / name).exists() or registry.versions.last_number(name):
+        raise Conflict(
+            f"'{name}' is the name of a base or an adapter here",
+            hint="Choose another for the new base with --name.",
+        )
 
 
 def _parent(registry: Registry, reference: str | None) -> Version | None:
@@ -125,17 +147,36 @@ def _parent(registry: Registry, reference: str | None) -> Version | None:
     return registry.resolve(parsed)
 
 
-def _settle(config: TrainConfig, inputs: _Inputs) -> Settings:
+def _settled(
+    home: Home, config: TrainConfig, inputs: _Inputs, progress: Report
+) -> tuple[Settings, LintReport]:
+    facts = BaseFacts.of(inputs.base)
+    settings = _settle(config, inputs, facts, None)
+    report = _lint(inputs, settings.max_length, settings.quantize, progress)
+    if settings.method == "full":
+        from train.full import require_room
+
+        require_room(settings, facts.parameters, home.runs)
+    # Again, now that the tokens are counted: the preset may be another.
+    return _settle(config, inputs, facts, report.tokens), report
+
+
+def _settle(
+    config: TrainConfig, inputs: _Inputs, facts: BaseFacts, tokens: TokenStatistics | None
+) -> Settings:
     settings = settle(
         config,
         base_name=inputs.base.name,
-        base=BaseFacts.of(inputs.base),
+        base=facts,
         rows=len(inputs.dataset),
+        learned=tokens.trained if tokens else None,
     )
     if inputs.parent_folder is None:
         return settings
     # A version, not an alias that may move before a resume; in the shape that its tensors have.
     shape = parent_shape(inputs.parent_folder)
+    if settings.method == "full":
+        shape = {"rank": shape["rank"], "alpha": shape["rank"]}
     return replace(settings, continue_from=str(inputs.parent), **shape)
 
 
@@ -148,10 +189,10 @@ def _refuse_other_data(run: Run, dataset: DataSet) -> None:
         )
 
 
-def _lint(inputs: _Inputs, settings: Settings, progress: Report) -> LintReport:
+def _lint(inputs: _Inputs, max_length: int, quantize: str | None, progress: Report) -> LintReport:
     """The whole lint, with the base's own tokens; raises InvalidData for errors."""
     progress(Progress("loading"))
-    ready(quantize=settings.quantize is not None)
+    ready(quantize=quantize is not None)
     from train.tokens import ChatTokenizer
 
     chat = ChatTokenizer.load(inputs.base.source)
@@ -159,7 +200,7 @@ def _lint(inputs: _Inputs, settings: Settings, progress: Report) -> LintReport:
         inputs.dataset,
         heldout=inputs.heldout,
         count_tokens=chat.count,
-        max_length=settings.max_length,
+        max_length=max_length,
         special_tokens=chat.tokenizer.all_special_tokens,
     )
     _refuse_errors(report)
@@ -224,32 +265,34 @@ def _train(
 ) -> dict[str, Any]:
     """Train, check the effect of what was written, report; the lineage of the adapter."""
     from train.effect import effect_of
-    from train.loading import load_tuned
     from train.report import write_report
     from train.samples import answer_samples
-    from train.sft import train_sft
     from train.tokens import ChatTokenizer
 
     training, validation = split(
         inputs.dataset, validation=settings.validation, key=near_key(inputs.dataset.rows)
     )
-    result = train_sft(
+    made = train_by_method(
         settings,
         training.rows,
         validation.rows,
         inputs.base.source,
         folder,
+        heldout=inputs.heldout.rows if inputs.heldout else (),
         progress=progress,
         parent=inputs.parent_folder,
     )
+    for line in made.notes:
+        progress(Progress("checking", note=line))
     progress(Progress("checking"))
     # From the files, not from the trainer's memory: the files are what will be published.
-    model = load_tuned(inputs.base.source, result.adapter, quantize=settings.quantize)
+    model = load_result(settings, inputs.base.source, made)
     chat = ChatTokenizer.load(inputs.base.source)
     effect = effect_of(model, chat)
     if not effect.changes:
+        made_of = "the trained base" if settings.publish_as == "base" else "the adapter"
         raise TrainingError(
-            "the adapter changes nothing: the model answers the probe prompts as without it",
+            f"{made_of} changes nothing: the model answers the probe prompts as without it",
             hint=f"Raise learning_rate (now {settings.learning_rate:g}) or epochs.",
         )
     facts = lineage(
@@ -259,13 +302,14 @@ def _train(
         lint=report,
         rows=(len(training), len(validation)),
         parent=inputs.parent,
-        result=result,
+        result=made.result,
         effect=effect.to_json(),
     )
+    facts |= made.facts
     progress(Progress("reporting"))
     samples = answer_samples(model, chat, validation.rows)
-    write_report(folder / "report.html", facts, result.history, samples)
-    _write_json(folder / "history.json", [asdict(point) for point in result.history])
+    write_report(folder / "report.html", facts, made.result.history, samples)
+    _write_json(folder / "history.json", [asdict(point) for point in made.result.history])
     return facts
 
 

@@ -1,6 +1,8 @@
 """`hub data show`: rows as they are understood, for reading."""
 
+import os
 import re
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,9 +11,10 @@ import click
 
 from hub.cli.data_options import files_argument, map_option, read
 from hub.cli.output import hint, json_option, print_json
-from hub.errors import InvalidData
+from hub.errors import InvalidData, UsageError
 
 if TYPE_CHECKING:
+    from train.masks import Mask
     from train.rows import Message, Row
 
 _LONGEST = 2000  # characters of a message; --json has them all
@@ -42,11 +45,15 @@ class Rows(click.ParamType[Any]):
     "-n", "--rows", "wanted", type=Rows(), default="3", show_default=True, metavar="N|A-B",
     help="How many rows, or the rows of these numbers.",
 )  # fmt: skip
+@click.option("--mask", is_flag=True, help="With --base: which tokens are trained on.")
+@click.option("--base", "base_name", help="The base whose chat template --mask renders rows by.")
 @map_option
 @json_option
 def show(
     files: tuple[Path, ...],
     wanted: tuple[int | None, int | None, int | None],
+    mask: bool,
+    base_name: str | None,
     columns: dict[str, str] | None,
     as_json: bool,
 ) -> None:
@@ -54,6 +61,8 @@ def show(
 
     A row's number is the one that every message about it names: the line in JSONL and CSV.
     """
+    if mask != (base_name is not None):
+        raise UsageError("--mask and --base go together", hint="Such as `--mask --base NAME`.")
     dataset = read(files, columns)
     rows = _chosen(dataset.rows, wanted)
     if not rows:
@@ -63,6 +72,9 @@ def show(
             where=dataset.source,
             hint=f"They go from {dataset.rows[0].number} to {last}.",
         )
+    if base_name is not None:
+        _show_masks(rows, base_name, as_json)
+        return
     if as_json:
         print_json([row.to_json() for row in rows])
         return
@@ -73,6 +85,39 @@ def show(
         f"format {dataset.format}, "
         f"sha256:{dataset.digest[:12]}"
     )
+
+
+def _show_masks(rows: tuple["Row", ...], base_name: str, as_json: bool) -> None:
+    from hub.cli.extras import require_extra
+    from hub.home import Home
+    from hub.registry import Registry
+
+    require_extra("train", "transformers")
+    from train.masks import mask_of
+    from train.tokens import ChatTokenizer
+
+    with Registry.open(Home.from_environment()) as registry:
+        base = registry.bases.get(base_name)
+    chat = ChatTokenizer.load(base.source)
+    masks = [mask_of(chat, row) for row in rows]
+    if as_json:
+        print_json([mask.to_json() for mask in masks])
+        return
+    for mask in masks:
+        _print_mask(mask)
+
+
+def _print_mask(mask: "Mask") -> None:
+    """Trained tokens green in a terminal with colours; in brackets everywhere else."""
+    name, total = f"{mask.row.file}:{mask.row.number}", len(mask.encoded.ids)
+    click.secho(f"{name}  trained on {mask.trained:,} of {total:,} tokens", dim=True)
+    coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    for text, trained in mask.stretches():
+        shown = _UNPRINTABLE.sub(lambda found: repr(found[0])[1:-1], text)
+        if trained:
+            shown = click.style(shown, fg="green", bold=True) if coloured else f"⟦{shown}⟧"
+        click.echo(shown, nl=False)
+    click.echo("\n")
 
 
 def _chosen(

@@ -53,6 +53,8 @@ def show(run_id: str, as_json: bool) -> None:
     click.echo(f"  base     {run.base}")
     click.echo(f"  started  {run.started_at}")
     click.echo(f"  ended    {run.finished_at or '-'}")
+    if sweep := run.config.get("sweep"):
+        click.echo(f"  sweep    {sweep['id']} ({sweep['key']} {sweep['value']:g})")
     if run.error:
         click.echo(f"  error    {run.error}")
     for name, value in ((run.lineage or {}).get("metrics") or {}).items():
@@ -67,13 +69,19 @@ def show(run_id: str, as_json: bool) -> None:
 @click.argument("run_id", metavar="RUN")
 @json_option
 def resume(run_id: str, as_json: bool) -> None:
-    """Go on with a run that was killed or failed, from its last checkpoint, and publish it."""
-    from hub.cli.train import resume_run
+    """Go on with a run that was killed or failed, from its last checkpoint, and publish it.
+
+    RUN may be a sweep's id: its runs that were cut off and those that are left follow.
+    """
+    from hub.cli.train import resume_run, resume_sweep
     from hub.home import Home
     from hub.registry import Registry
 
     home = Home.from_environment()
     with Registry.open(home) as registry:
+        if run_id.startswith("sweep-"):
+            resume_sweep(registry, home, run_id, as_json=as_json)
+            return
         resume_run(registry, home, registry.ledger.run(run_id), as_json=as_json)
 
 

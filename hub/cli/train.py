@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hub.cli.data_options import map_option
-from hub.cli.output import hint, json_option, note, print_json, progress_bar
+from hub.cli.output import json_option, progress_bar
+from hub.cli.trained import finish, finish_sweep, register_base
 from hub.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,6 +26,14 @@ if TYPE_CHECKING:
               help="Rows that must not be in the data; can be repeated.")  # fmt: skip
 @click.option("--base", help="The base; a folder or Hub model that is new is added first.")
 @click.option("--from", "continue_from", metavar="REF", help="Continue from this version.")
+@click.option("--method", type=click.Choice(["sft", "dpo", "kto", "full"]),
+              help="From answers, pairs (dpo) or labels (kto); full trains the base.")  # fmt: skip
+@click.option("--beta", type=float, help="How hard dpo and kto hold on to their reference.")
+@click.option("--as", "publish_as", type=click.Choice(["adapter", "base"]),
+              help="What full publishes: its difference, factored, or a base.")  # fmt: skip
+@click.option("--name", "new_base", metavar="BASE", help="What --as base calls it; default: NAME.")
+@click.option("--sweep", metavar="KEY[=A,B,C]",
+              help="Try values of one setting (lr, rank, …) and publish the best.")  # fmt: skip
 @click.option("--preset", type=click.Choice(["auto", "style", "task", "knowledge", "tiny"]))
 @click.option("--rank", type=int)
 @click.option("--alpha", type=float)
@@ -67,9 +76,25 @@ def train(
         if asked.base is not None:
             base = find_or_add_base(registry, asked.base)
             asked = asked.model_copy(update={"base": base.name})
+        if asked.sweep is not None:
+            from train.sweep import run_sweep
+
+            with _training_bar() as show:
+                outcome = run_sweep(registry, home, asked, progress=show)
+            finish_sweep(registry, home, outcome, no_publish=no_publish, as_json=as_json)
+            return
         with _training_bar() as show:
             run = run_training(registry, home, asked, progress=show)
         finish(registry, home, run, no_publish=no_publish, as_json=as_json)
+
+
+def resume_sweep(registry: "Registry", home: "Home", sweep: str, *, as_json: bool) -> None:
+    """Finish a sweep that was killed or had runs that failed, and publish its best."""
+    from train.sweep import resume_sweep as resume_sweep_
+
+    with _training_bar() as show:
+        outcome = resume_sweep_(registry, home, sweep, progress=show)
+    finish_sweep(registry, home, outcome, no_publish=False, as_json=as_json)
 
 
 def resume_run(registry: "Registry", home: "Home", run: "Run", *, as_json: bool) -> None:
@@ -77,45 +102,23 @@ def resume_run(registry: "Registry", home: "Home", run: "Run", *, as_json: bool)
     from train.config import TrainConfig
     from train.run import run_training
 
+    if sweep := (run.config.get("sweep") or {}).get("id"):
+        resume_sweep(registry, home, sweep, as_json=as_json)
+        return
+    if run.status == "finished" and run.config.get("publish_as") == "base":
+        register_base(registry, home, run)
     if run.status == "finished":
         raise UsageError(
             f"the run {run.id} is finished",
             hint=f"Publish it: `hub publish {run.adapter} {run.id}`.",
         )
     # The rest of what the run was told is in its own record.
-    kept = ("adapter", "data", "heldout", "columns", "base", "continue_from", "quantize", "seed")
+    kept = ("adapter", "data", "heldout", "columns", "base", "method", "continue_from",
+            "quantize", "seed")  # fmt: skip
     asked = TrainConfig.load(None, {key: run.config[key] for key in kept if key in run.config})
     with _training_bar() as show:
         run = run_training(registry, home, asked, progress=show, resume=run)
     finish(registry, home, run, no_publish=False, as_json=as_json)
-
-
-def finish(
-    registry: "Registry", home: "Home", run: "Run", *, no_publish: bool, as_json: bool
-) -> None:
-    """Say what a run made, and publish it."""
-    from hub.cli.effect import ModelEffect
-    from hub.cli.versions import publish_run, report_published
-    from hub.local import LocalHub
-
-    metrics = (run.lineage or {}).get("metrics", {})
-    facts = {"run": run.id, "metrics": metrics, "report": str(home.runs / run.id / "report.html")}
-    note(
-        f"trained in {metrics.get('seconds', 0):.0f} s, validation loss"
-        f" {metrics.get('validation_loss', float('nan')):.3f}"
-        if metrics.get("validation_loss") is not None
-        else f"trained in {metrics.get('seconds', 0):.0f} s"
-    )
-    hint(f"report: {facts['report']}")
-    if no_publish:
-        if as_json:
-            print_json(facts)
-        else:
-            click.echo(f"run {run.id}")
-            hint(f"Next: `hub publish {run.adapter}`.")
-        return
-    here = LocalHub(home, registry, ModelEffect())
-    report_published(publish_run(here, here, run), as_json, facts)
 
 
 class _training_bar:
@@ -137,6 +140,8 @@ class _training_bar:
         if progress.validation_loss is not None:
             loss += f"  validation {progress.validation_loss:.3f}"
         self._bar.update(self._task, description=progress.phase)
+        if progress.note is not None:
+            self._bar.console.print(progress.note, markup=False, highlight=False, soft_wrap=True)
         if progress.phase == "training":
             self._bar.update(
                 self._task, completed=progress.step, total=progress.total or None, loss=loss

@@ -71,8 +71,41 @@ def test_a_continued_adapter_keeps_its_shape() -> None:
 )
 def test_auto_follows_base_and_rows(base: BaseFacts, rows: int, preset: str) -> None:
     """`auto` goes by the base's size first, then by the number of rows."""
-    assert choose("auto", base=base, rows=rows).name == preset
-    assert choose("style", base=base, rows=rows).name == "style"
+    assert choose("auto", base=base, rows=rows)[0].name == preset
+    assert choose("style", base=base, rows=rows)[0].name == "style"
+
+
+@pytest.mark.parametrize(
+    ("rows", "learned", "preset", "reason"),
+    [
+        (50, 20_000, "style", "50 rows"),
+        (400, 30_000, "task", "400 rows, 30,000 tokens"),
+        (9000, 60_000, "task", "9,000 rows, 60,000 tokens"),
+        (4000, 2_000_000, "knowledge", "2,000,000 tokens to learn"),
+    ],
+)
+def test_auto_counts_the_tokens_that_are_learned(
+    rows: int, learned: int, preset: str, reason: str
+) -> None:
+    """Many short labels are a task, few long texts are knowledge; and it says why."""
+    chosen, why = choose("auto", base=QWEN, rows=rows, learned=learned)
+    assert chosen.name == preset
+    assert reason in why
+
+
+@pytest.mark.parametrize(
+    ("method", "rate", "beta"),
+    [("sft", 5.3e-4, None), ("full", 5.3e-5, None), ("dpo", 1e-5, 0.1), ("kto", 1e-5, 0.1)],
+)
+def test_each_method_has_its_rate(method: str, rate: float, beta: float | None) -> None:
+    """Full fine-tuning a tenth of LoRA's, DPO and KTO 1e-5 with beta 0.1; a parent's shape is not
+    said to be the preset's."""
+    given = {"adapter": "a", "data": "x.jsonl", "method": method, "continue_from": "a@1"}
+    settings = settle(TrainConfig.load(None, given), base_name="q", base=QWEN, rows=400)
+    assert (settings.learning_rate, settings.beta) == (pytest.approx(rate, rel=0.05), beta)
+    assert "rank" not in settings.filled
+    assert "learning_rate" in settings.filled
+    assert ("beta" in settings.filled) == (beta is not None)
 
 
 @pytest.mark.parametrize(

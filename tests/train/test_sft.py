@@ -10,13 +10,16 @@ import sys
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from safetensors.torch import load_file
 
 from hub.errors import BaseError, TrainingError
 from tests.train.conftest import make_rows, make_settings
 from train.checkpoints import ADAPTER_CONFIG, ADAPTER_WEIGHTS, newest, reached
 from train.effect import EffectMeter
+from train.lora import lora_model
 from train.progress import Progress, TrainResult
 from train.rows import Message
 from train.runtime import ready
@@ -256,6 +259,28 @@ def test_qlora_trains_on_a_base_in_four_bits(trained: Trained, tmp_path: Path) -
         ADAPTER_WEIGHTS,
     ]
     assert EffectMeter().measure(trained.base, result.adapter).changes
+    tensors = load_file(result.adapter / ADAPTER_WEIGHTS)
+    assert {str(tensor.dtype) for tensor in tensors.values()} == {"torch.float32"}
+
+
+def test_what_quantize_rslora_and_dropout_set(trained: Trained) -> None:
+    """nf4 holds the adapted layers in 4-bit nf4, rsLoRA scales by alpha / sqrt(rank), and dropout
+    is in the adapter; without them the layers are plain and the scale is alpha / rank."""
+    ready(quantize=True)
+    from bitsandbytes.nn import Linear4bit
+
+    def layer(**changes: object) -> Any:
+        model = lora_model(make_settings(**changes), trained.base, None)
+        return model.get_base_model().model.layers[0].self_attn.q_proj
+
+    plain = layer()
+    assert not isinstance(plain.get_base_layer(), Linear4bit)
+    assert plain.scaling["default"] == 2.0
+    quantized = layer(quantize="nf4", rslora=True, dropout=0.25)
+    assert isinstance(quantized.get_base_layer(), Linear4bit)
+    assert quantized.get_base_layer().weight.quant_type == "nf4"
+    assert quantized.scaling["default"] == 4.0  # 8 / sqrt(4)
+    assert quantized.lora_dropout["default"].p == 0.25
 
 
 def test_a_base_that_is_not_there_is_refused(trained: Trained, tmp_path: Path) -> None:

@@ -1,0 +1,42 @@
+"""What `hub data show --mask` shows is what the trainer is given."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hub.errors import InvalidData
+from tests.train.test_tokens import TURNS, weighted
+from train.masks import mask_of
+from train.tokens import ChatTokenizer
+
+
+@pytest.mark.parametrize("weights", [(None, None), (0, None)])
+def test_the_mask_is_the_labels_that_are_trained_on(
+    model_folder: Path, weights: tuple[int | None, int | None]
+) -> None:
+    """Token by token the labels of the trainer's data set, an answer of weight 0 included."""
+    from train.sft import token_sets
+
+    chat, row = ChatTokenizer.load(str(model_folder)), weighted(*weights)
+    given = token_sets(chat, [row], [])[0][0]
+    shown = mask_of(chat, row).to_json()["mask"]
+    assert [token["id"] for token in shown] == given["input_ids"]
+    assert [token["id"] if token["trained"] else -100 for token in shown] == given["labels"]
+
+
+def test_answers_with_their_ends_are_marked(model_folder: Path) -> None:
+    """Special tokens are visible; headers, system and user are outside of the marks."""
+    chat = ChatTokenizer.load(str(model_folder))
+    stretches = list(mask_of(chat, TURNS).stretches())
+    trained = [text for text, mark in stretches if mark]
+    assert trained == ["It is red.<|im_end|>", "It is blue.<|im_end|>"]
+    assert "".join(text for text, _ in stretches).count("<|im_start|>assistant\n") == 2
+
+
+def test_a_row_that_is_no_chat_is_refused(model_folder: Path) -> None:
+    """A labelled row is trained on in another way; it is named."""
+    chat = ChatTokenizer.load(str(model_folder))
+    with pytest.raises(InvalidData, match="labelled row") as refusal:
+        mask_of(chat, replace(TURNS, label=True))
+    assert refusal.value.where == "a.jsonl, row 1"

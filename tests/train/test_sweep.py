@@ -1,0 +1,115 @@
+"""A sweep tries several values, keeps the best, and goes on where it was killed."""
+
+from pathlib import Path
+
+import pytest
+
+from hub.errors import InvalidConfig, TrainingError, UnknownRun, UsageError
+from hub.home import Home
+from hub.registry import Registry
+from train.config import TrainConfig
+from train.progress import Progress
+from train.sweep import Outcome, resume_sweep, run_sweep, runs_of
+from train.sweepplan import parse_sweep, values_around
+
+
+def ignore(progress: Progress) -> None:
+    """Report nothing."""
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "values"),
+    [
+        ("lr=1e-3,5e-3", "learning_rate", (1e-3, 5e-3)),
+        ("learning-rate = 0.1, 0.2, 0.1", "learning_rate", (0.1, 0.2)),
+        ("rank=8,16", "rank", (8, 16)),
+        ("lr", "learning_rate", None),
+    ],
+)
+def test_what_is_asked_for(text: str, key: str, values: tuple[float, ...] | None) -> None:
+    """One key by its own name or `lr`; values once each; none means around the preset's."""
+    asked = parse_sweep(text)
+    assert (asked.key, asked.values) == (key, values)
+
+
+@pytest.mark.parametrize("text", ["beta=0.1,0.2", "seed=1,2", "rank=8", "rank=a,b", "epochs", "="])
+def test_what_can_not_be_swept_is_refused(text: str) -> None:
+    """Keys that change the loss or mean nothing, one value, and values that are no numbers."""
+    with pytest.raises(UsageError):
+        parse_sweep(text)
+    with pytest.raises(InvalidConfig, match="sweep: "):
+        TrainConfig.load(None, {"adapter": "a", "data": "x", "sweep": text})
+
+
+def test_three_values_around_the_presets() -> None:
+    """A third and three times a learning rate, half and twice a rank, within what engines take."""
+    assert values_around("learning_rate", 5e-3) == (1.7e-3, 5e-3, 1.5e-2)
+    assert values_around("rank", 16) == (8, 16, 32)
+    assert values_around("rank", 64) == (32, 64)
+
+
+def test_a_sweep_without_validation_is_refused() -> None:
+    """There is nothing to compare by."""
+    with pytest.raises(InvalidConfig, match="validation: a sweep compares"):
+        TrainConfig.load(None, {"adapter": "a", "data": "x", "sweep": "lr", "validation": 0})
+
+
+def swept(asked: TrainConfig, sweep: str) -> TrainConfig:
+    return asked.model_copy(update={"sweep": sweep, "epochs": 1})
+
+
+def checked(registry: Registry, home: Home, outcome: Outcome) -> None:
+    """The best is the one with the lowest loss, and the only one that still has an adapter."""
+    losses = {t.run: t.validation_loss for t in outcome.tried if t.validation_loss is not None}
+    assert outcome.best.id == min(losses, key=lambda run: losses[run])
+    kept = [t.run for t in outcome.tried if (home.runs / t.run / "adapter").is_dir()]
+    assert kept == [outcome.best.id]
+    assert [run.id for run in runs_of(registry, outcome.id)] == [t.run for t in outcome.tried]
+
+
+def test_a_killed_sweep_goes_on(registry: Registry, home: Home, asked: TrainConfig) -> None:
+    """Stopped within its second run: the first is not run again, the second resumed, the third
+    (at which nothing is learned) fails and is one result among the others; the best is kept."""
+    began: list[int] = []
+
+    def stop(progress: Progress) -> None:
+        if progress.phase == "training" and progress.step == 1:
+            began.append(progress.step)
+            if len(began) == 2:
+                raise KeyboardInterrupt
+
+    config = swept(asked, "lr=2e-3,2e-2,1e-12")
+    with pytest.raises(KeyboardInterrupt):
+        run_sweep(registry, home, config, progress=stop)
+    first, second = reversed(registry.ledger.runs())
+    assert (first.status, second.status) == ("finished", "failed")
+    sweep = first.config["sweep"]["id"]
+    outcome = resume_sweep(registry, home, sweep, progress=ignore)
+    assert [tried.value for tried in outcome.tried] == [2e-3, 2e-2, 1e-12]
+    assert [tried.run for tried in outcome.tried][:2] == [first.id, second.id]
+    assert registry.ledger.run(first.id).finished_at == first.finished_at
+    assert outcome.best.id == second.id
+    assert "changes nothing" in (outcome.tried[2].error or "")
+    checked(registry, home, outcome)
+    facts = outcome.best.lineage
+    assert facts is not None
+    assert facts["config"]["sweep"]["id"] == sweep
+    assert str(Path(config.data[0]).parent) not in str(facts["config"])
+
+
+def test_a_value_that_can_not_be_stops_it_before_the_first_run(
+    registry: Registry, home: Home, asked: TrainConfig
+) -> None:
+    """All values are checked first; and an unknown sweep is not found."""
+    with pytest.raises(InvalidConfig, match="rank"):
+        run_sweep(registry, home, swept(asked, "rank=8,1024"), progress=ignore)
+    assert registry.ledger.runs() == []
+    with pytest.raises(UnknownRun, match="no sweep 'sweep-1'"):
+        resume_sweep(registry, home, "sweep-1", progress=ignore)
+
+
+def test_all_runs_failing_is_an_error(registry: Registry, home: Home, asked: TrainConfig) -> None:
+    """Nothing to keep: the error has the last run's reason."""
+    with pytest.raises(TrainingError, match=r"every run of sweep-.* failed; the last: .*nothing"):
+        run_sweep(registry, home, swept(asked, "lr=1e-12,2e-12"), progress=ignore)
+    assert {run.status for run in registry.ledger.runs()} == {"failed"}
