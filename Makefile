@@ -51,9 +51,9 @@ format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# One benchmark: make bench BENCH=overhead
+# One benchmark: make bench BENCH=overhead. Some know ARGS=--short, which keeps no results.
 bench: install
-	$(BIN)/python -m benchmarks.$(BENCH)
+	$(BIN)/python -m benchmarks.$(BENCH) $(ARGS)
 
 .PHONY: browser
 browser: install

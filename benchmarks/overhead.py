@@ -1,9 +1,10 @@
 """`make bench BENCH=overhead`: what the gateway costs, beside the very same vLLM asked directly.
 
 One engine, warmed; each round asks it directly and through the gateway in alternating order, with
-logging on. Latency is of one client; throughput of eight. Then a gateway in front of an engine
-that answers everything after 5 ms, to see how much it could carry if the engine were no limit. The
-bars are those of a gateway that nobody notices.
+logging on and an API key wanted (the engine gets the same header). Latency is of one client;
+throughput of eight. Then a gateway in front of an engine that answers everything after 5 ms, to see
+how much it could carry if the engine were no limit. The bars are those of a gateway that nobody
+notices.
 """
 
 import json
@@ -15,7 +16,7 @@ from statistics import median
 import httpx
 
 from benchmarks.load import Rate, drive
-from benchmarks.prepared import gateway, mock_engine, prepared_home, raw_vllm
+from benchmarks.prepared import api_key, gateway, mock_engine, prepared_home, raw_vllm
 from benchmarks.report import at_least, at_most, write
 from hub.names import AdapterRef
 from hub.registry import Registry
@@ -36,7 +37,13 @@ def main() -> int:
     home = prepared_home()
     with Registry.open(home) as registry:
         version = registry.resolve(AdapterRef("support"))
-    with raw_vllm() as raw, gateway(raw) as served, httpx.Client(timeout=120) as client:
+    with (
+        api_key() as key,
+        raw_vllm() as raw,
+        gateway(raw) as served,
+        httpx.Client(timeout=120, headers={"authorization": f"Bearer {key}"}) as client,
+    ):
+        require_refusal(served)
         # Each way has its own name for the same weights; both are loaded before anything counts.
         load = {"lora_name": "direct", "lora_path": str(Store(home).folder(version))}
         client.post(f"{raw}/v1/load_lora_adapter", json=load).raise_for_status()
@@ -53,7 +60,7 @@ def main() -> int:
         rates: dict[str, list[float]] = {name: [] for name in ways}
         for number in range(BATCHES):
             for name in alternated(ways, number):
-                rates[name].append(throughput(*ways[name]))
+                rates[name].append(throughput(*ways[name], key))
     carried = mock_rates()
     added = [1e3 * (g - r) for g, r in zip(latency["gateway"], latency["raw"], strict=True)]
     added_ttft = [1e3 * (g - r) for g, r in zip(ttft["gateway"], ttft["raw"], strict=True)]
@@ -88,14 +95,22 @@ def main() -> int:
 
 
 def mock_rates() -> list[Rate]:
-    """Every request is logged here too."""
+    """Every request is logged here too, and has its key."""
     path, asked = "/v1/chat/completions", body("support")
-    with mock_engine(MOCK_ANSWER_S) as engine, gateway(engine) as served:
-        drive(served, path, asked, clients=MOCK_CLIENTS, seconds=1)
+    with api_key() as key, mock_engine(MOCK_ANSWER_S) as engine, gateway(engine) as served:
+        require_refusal(served)
+        drive(served, path, asked, clients=MOCK_CLIENTS, seconds=1, key=key)
         return [
-            drive(served, path, asked, clients=MOCK_CLIENTS, seconds=MOCK_RUN_S)
+            drive(served, path, asked, clients=MOCK_CLIENTS, seconds=MOCK_RUN_S, key=key)
             for _ in range(MOCK_RUNS)
         ]
+
+
+def require_refusal(url: str) -> None:
+    """Raises SystemExit when the gateway answers without a key: authentication would be off."""
+    status = httpx.post(f"{url}/v1/chat/completions", json=body("support"), timeout=120).status_code
+    if status != 401:
+        raise SystemExit(f"{url} answered {status} to a request without a key")
 
 
 def alternated(ways: dict[str, tuple[str, str]], number: int) -> list[str]:
@@ -126,9 +141,10 @@ def first_token(client: httpx.Client, url: str, model: str) -> float:
     return first
 
 
-def throughput(url: str, model: str) -> float:
+def throughput(url: str, model: str, key: str) -> float:
     """Requests a second of CLIENTS clients."""
-    with httpx.Client(timeout=120) as client, ThreadPoolExecutor(CLIENTS) as pool:
+    headers = {"authorization": f"Bearer {key}"}
+    with httpx.Client(timeout=120, headers=headers) as client, ThreadPoolExecutor(CLIENTS) as pool:
         started = time.perf_counter()
         list(pool.map(lambda _: whole(client, url, model), range(BATCH)))
         return BATCH / (time.perf_counter() - started)

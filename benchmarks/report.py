@@ -1,5 +1,6 @@
 """What every benchmark ends with: a table on stdout, and `benchmarks/results/NAME.json`."""
 
+import argparse
 import json
 import os
 import platform
@@ -39,12 +40,32 @@ def at_least(what: str, value: float, unit: str, limit: float) -> Bar:
     return Bar(what, float(f"{value:.4g}"), unit, f">= {limit:g}", value >= limit)
 
 
-def write(name: str, bars: Sequence[Bar], figures: Sequence[dict[str, Any]] = ()) -> int:
+def exactly(what: str, value: float, unit: str, wanted: float) -> Bar:
+    return Bar(what, float(f"{value:.4g}"), unit, f"= {wanted:g}", value == wanted)
+
+
+def short_asked() -> bool:
+    """Whether the command line has `--short`: less of everything, to see that it works."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--short", action="store_true", help="Less of everything; keeps nothing.")
+    return bool(parser.parse_args().short)
+
+
+def write(
+    name: str, bars: Sequence[Bar], figures: Sequence[dict[str, Any]] = (), *, keep: bool = True
+) -> int:
     """Print and keep a benchmark's outcome; the exit code says whether every bar holds."""
     print_table(
         ["what", "value>", "unit", "bar>", "holds"],
         [[b.what, f"{b.value:g}", b.unit, b.bar, "yes" if b.holds else "NO"] for b in bars],
     )
+    ways = [figure for figure in figures if "way" in figure]
+    if ways:
+        columns = list(dict.fromkeys(key for figure in ways for key in figure))
+        print()
+        print_table(columns, [[_shown(figure.get(key)) for key in columns] for figure in ways])
+    if not keep:
+        return 0 if all(bar.holds for bar in bars) else 1
     RESULTS.mkdir(exist_ok=True)
     outcome = {
         "name": name,
@@ -56,6 +77,12 @@ def write(name: str, bars: Sequence[Bar], figures: Sequence[dict[str, Any]] = ()
     }
     (RESULTS / f"{name}.json").write_text(json.dumps(outcome, indent=2) + "\n")
     return 0 if all(bar.holds for bar in bars) else 1
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def machine() -> dict[str, Any]:

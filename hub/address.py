@@ -28,19 +28,24 @@ _PATIENT = httpx.Timeout(None, connect=_CONNECT_S)
 class Address:
     """A hub's address, with the connection to it; close it.
 
-    `who` is whom the hub's histories name. Paths are below `/hub/`.
+    `who` is whom the hub's histories name; one that wants API keys names the `key`'s owner instead.
+    Paths are below `/hub/`.
 
     Raises:
         UsageError: when `url` is no http address.
     """
 
-    def __init__(self, url: str, *, who: str) -> None:
+    def __init__(self, url: str, *, who: str, key: str | None = None) -> None:
         parts = _parse(url)
         # As it is shown: a password for a proxy in front of the hub stays out of messages.
         self.url = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
         self._http = httpx.Client(
             base_url=f"{urlunsplit(parts)}/hub/",
-            headers={WHO_HEADER: quote(who), "user-agent": "lora-loom"},
+            headers={
+                WHO_HEADER: quote(who),
+                "user-agent": "lora-loom",
+                **({"authorization": f"Bearer {key}"} if key else {}),
+            },
             timeout=httpx.Timeout(_ANSWER_S, connect=_CONNECT_S),
             # Reading the certificates takes longer than all the rest of a request.
             verify=self.url.startswith("https:"),

@@ -163,26 +163,28 @@ class Aliases:
     def moves(
         self, name: str, alias: str | None = None, *, below: int | None = None, limit: int = -1
     ) -> list[tuple[int, AliasMove]]:
-        """As `history`, each with its row's id; of a long list, the next `limit` below an id."""
-        where, values = "", [name, limit]
+        """As `history`, each with its place in the adapter's whole history, which begins at 1; of a
+        long list, the next `limit` below a place. (A row's id would tell how much others move.)"""
+        where, values = "TRUE", [name, limit]
         if below is not None:
-            where, values = "AND alias_moves.id < ?", [name, below, limit]
+            where, values = "place < ?", [name, below, limit]
         if alias is not None:
-            where, values = f"AND alias = ? {where}", [name, alias, *values[1:]]
+            where, values = f"alias = ? AND {where}", [name, alias, *values[1:]]
         rows = self._db.query(
-            "SELECT alias_moves.id, alias, action, f.number AS from_number,"
+            "SELECT * FROM (SELECT ROW_NUMBER() OVER (ORDER BY alias_moves.id) AS place,"
+            " alias, action, f.number AS from_number,"
             " t.number AS to_number, who, why, verdict, forced, at,"
             " f.deleted_at IS NOT NULL AS from_deleted,"
             " t.deleted_at IS NOT NULL AS to_deleted FROM alias_moves"
             " JOIN adapters ON adapters.id = alias_moves.adapter_id"
             " LEFT JOIN versions AS f ON f.id = from_version_id"
             " LEFT JOIN versions AS t ON t.id = to_version_id"
-            f" WHERE name = ? {where} ORDER BY alias_moves.id DESC LIMIT ?",
+            f" WHERE name = ?) WHERE {where} ORDER BY place DESC LIMIT ?",
             values,
         )
         flags = ("forced", "from_deleted", "to_deleted")
         return [
-            (row.pop("id"), AliasMove(**{**row, **{flag: bool(row[flag]) for flag in flags}}))
+            (row.pop("place"), AliasMove(**{**row, **{flag: bool(row[flag]) for flag in flags}}))
             for row in rows
         ]
 

@@ -56,7 +56,7 @@ def diff(registry: Registry, store: Store, a: str, b: str) -> Diff:
         config=_changes(_config(left, folders[0]), _config(right, folders[1])),
         data=_changes(_data(left), _data(right)),
         metrics=_changes(_metrics(registry, left), _metrics(registry, right)),
-        other=_changes(_other(left), _other(right)),
+        other=_changes(*(_other(registry.fence.kept(version)) for version in (left, right))),
         weights=weights,
         total=total_of(weights) if weights else None,
         note=note,
@@ -86,7 +86,8 @@ def _metrics(registry: Registry, version: Version) -> dict[str, Any]:
         **part(version.lineage, "metrics"),
         "effect": part(version.lineage, "effect"),
     }
-    for entry in reversed(registry.ledger.evaluations(version)):
+    for kept in reversed(registry.ledger.evaluations(version)):
+        entry = registry.fence.kept_evaluation(kept)
         kind = f"{entry.metric} on sha256:{entry.dataset_digest[:12]} against {entry.against}"
         score = entry.result.get("tuned")
         shown = f"{score:.1%} " if isinstance(score, float) else ""

@@ -9,6 +9,7 @@
     │   ├── NoHome               the folder is not a hub's home
     │   ├── UnknownReference     adapter, version, alias or digest
     │   ├── UnknownBase
+    │   ├── EndpointNotServed    the engine has no such call for its kind of model
     │   ├── UnknownRun
     │   └── UnknownInteraction   also comparisons
     ├── Conflict                 the world is not as the caller thought
@@ -28,10 +29,14 @@
     ├── BaseError                a base model could not be built, read or identified
     ├── MergeError               base and adapter could not be made into one model
     ├── TrainingError            a run could not be carried through
+    ├── InvalidApiKey            a server wants an API key, and got none that is valid
+    ├── InsufficientScope        the API key is valid, and not for this
     ├── Overloaded               more is asked than may wait; carries when to ask again
+    │   └── RateLimited          more than the API key's rate allows
     ├── DeadlineExceeded         no answer began in the time that a request has
     ├── EngineError              the engine misbehaved
     │   ├── EngineStartFailed    it did not come up; carries its last log lines
+    │   │   └── EngineSilent     nobody answers where it should be; it may come up yet
     │   ├── EngineUnavailable    it is down or restarting; try again
     │   └── EngineRefused        it answered a load or a request with an error
     └── AddressRefused           the gateway may not listen there (in use, or not safe)
@@ -122,6 +127,10 @@ class UnknownReference(NotFound):
 
 class UnknownBase(NotFound):
     code = "base_not_found"
+
+
+class EndpointNotServed(NotFound):
+    code = "endpoint_not_served"
 
 
 class UnknownRun(NotFound):
@@ -266,6 +275,27 @@ class Overloaded(HubError):
         self.retry_after_s = retry_after_s
 
 
+class RateLimited(Overloaded):
+    code = "rate_limit_exceeded"
+
+
+class InvalidApiKey(HubError):
+    """One for every cause (none, unknown, wrong, revoked, expired): which it was is nobody's
+    business who has no valid key."""
+
+    status = 401
+    kind = "invalid_request_error"
+    code = "invalid_api_key"
+
+
+class InsufficientScope(HubError):
+    """Said before anything is looked up: it tells nothing of what there is."""
+
+    status = 403
+    kind = "invalid_request_error"
+    code = "insufficient_scope"
+
+
 class DeadlineExceeded(HubError):
     status = 504
     code = "deadline_exceeded"
@@ -283,6 +313,10 @@ class EngineStartFailed(EngineError):
         shown = f"{message}; its last log lines:\n{log_tail}" if log_tail else message
         super().__init__(shown, hint=hint)
         self.log_tail = log_tail
+
+
+class EngineSilent(EngineStartFailed):
+    code = "engine_silent"
 
 
 class EngineUnavailable(EngineError):

@@ -278,3 +278,44 @@ class Finding:
     state: str
     message: str
     mend: str = ""
+
+
+@dataclass(frozen=True)
+class KeyWanted:
+    """An API key to be made. `namespaces` None means every adapter; `rate_per_minute` requests,
+    `concurrent` of them at the engine at once, None without a limit; `expires_at` as `hub.clock`
+    writes it, None for never."""
+
+    name: str
+    scopes: tuple[str, ...]
+    namespaces: tuple[str, ...] | None = None
+    rate_per_minute: int | None = None
+    concurrent: int | None = None
+    expires_at: str | None = None
+
+
+@dataclass(frozen=True)
+class KeyFacts:
+    """What may be known of an API key; never its secret. `id` is the public part that the secret
+    carries; `state` is living, expired or revoked."""
+
+    id: str
+    name: str
+    scopes: tuple[str, ...]
+    namespaces: tuple[str, ...] | None
+    rate_per_minute: int | None
+    concurrent: int | None
+    created_by: str
+    created_at: str
+    expires_at: str | None
+    revoked_by: str | None
+    revoked_at: str | None
+    state: str
+
+
+@dataclass(frozen=True)
+class NewKey:
+    """A key that was just made. This is the only time that `secret` exists outside its owner."""
+
+    key: KeyFacts
+    secret: str

@@ -53,6 +53,7 @@ def parents_of(registry: Registry, version: Version) -> tuple[ParentFacts, ...]:
         )
         for kin in registry.versions.parents(version)
     )
+    version = registry.fence.kept(version)
     named = text(version.lineage, "parent")
     if found or not named:
         return found

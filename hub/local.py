@@ -24,7 +24,10 @@ from hub.facts import (
     EvaluationFacts,
     FileFacts,
     Finding,
+    KeyFacts,
+    KeyWanted,
     Lineage,
+    NewKey,
     Published,
     Removed,
     Resolved,
@@ -113,7 +116,7 @@ class LocalHub:
     def moves(
         self, name: str, alias: str | None = None, *, below: int | None = None, limit: int = -1
     ) -> list[tuple[int, AliasMove]]:
-        """As `history`, each with its row's id, which is what a page of it goes on below."""
+        """As `history`, each with its place in it, which is what a page of it goes on below."""
         moves = self.registry.aliases.moves(parse_name(name), alias, below=below, limit=limit)
         if not moves and not self.registry.aliases.moves(name, limit=1):
             raise self.registry.versions.unknown(AdapterRef(name))
@@ -148,6 +151,7 @@ class LocalHub:
         )
 
     def doctor(self, *, quick: bool = False) -> list[Finding]:
+        self.registry.fence.require_none("doctor")
         return examine(self.registry, self.store, quick=quick)
 
     # -- changing ---------------------------------------------------------------------------------
@@ -162,6 +166,8 @@ class LocalHub:
         manifest: str | None = None,
         signatures: Sequence[SignatureFacts] = (),
     ) -> Published:
+        unknown = self.registry.versions.unknown(AdapterRef(parse_name(name)))
+        self.registry.fence.require(name, unknown)
         return publish_folder(
             self.registry,
             self.store,
@@ -201,22 +207,38 @@ class LocalHub:
         return remove_alias(self.registry, name, alias, why=why)
 
     def protect(self, alias: str, *, protected: bool) -> list[str]:
+        self.registry.fence.require_none("protecting an alias name")
         return protect(self.registry, alias, protected=protected)
 
     def remove(self, reference: str, *, whole_adapter: bool, why: str) -> Removed:
         return sweep.remove(self.registry, reference, whole_adapter=whole_adapter, why=why)
 
     def gc(self, *, keep_days: float, dry_run: bool) -> Swept:
+        self.registry.fence.require_none("gc")
         return sweep.sweep(self.registry, self.store, keep_days=keep_days, dry_run=dry_run)
 
     def record_evaluation(self, reference: str, evaluation: Evaluated) -> EvaluationFacts:
         entry = record_evaluation(self.registry.ledger, self._version(reference), evaluation)
-        return _evaluation(entry)
+        return _evaluation(self.registry.fence.kept_evaluation(entry))
 
     def sign(self, reference: str, signature: SignatureFacts) -> VersionFacts:
         version = self._version(reference)
         self.registry.signatures.add(version, signature)
         return self._facts(version)
+
+    # -- API keys ---------------------------------------------------------------------------------
+
+    def keys(self) -> list[KeyFacts]:
+        self.registry.fence.require_none("the list of API keys")
+        return self.registry.keys.all()
+
+    def create_key(self, wanted: KeyWanted) -> NewKey:
+        self.registry.fence.require_none("making an API key")
+        return self.registry.keys.create(wanted)
+
+    def revoke_key(self, name_or_id: str) -> KeyFacts:
+        self.registry.fence.require_none("revoking an API key")
+        return self.registry.keys.revoke(name_or_id)
 
     # -- inside -----------------------------------------------------------------------------------
 
@@ -231,6 +253,8 @@ class LocalHub:
         return self.registry.resolve(parse_adapter_reference(reference))
 
     def _facts(self, version: Version) -> VersionFacts:
+        fence = self.registry.fence
+        version = fence.kept(version)
         identity = version.manifest.base
         named = self.registry.aliases.of(version.adapter)
         return VersionFacts(
@@ -253,7 +277,10 @@ class LocalHub:
             published_by=version.published_by,
             published_at=version.published_at,
             lineage=version.lineage,
-            evaluations=tuple(map(_evaluation, self.registry.ledger.evaluations(version))),
+            evaluations=tuple(
+                _evaluation(fence.kept_evaluation(entry))
+                for entry in self.registry.ledger.evaluations(version)
+            ),
             signatures=self.registry.signatures.of(version),
             folder=str(self.store.folder(version)),
             store=self.store.blobs.url,

@@ -24,9 +24,21 @@ def m002_deletion_and_signatures(db: Any) -> None:
         db.execute(statement)
 
 
+@registry_migrations()
+def m003_api_keys(db: Any) -> None:
+    for statement in _M003:
+        db.execute(statement)
+
+
 @interaction_migrations()
 def m001_interactions(db: Any) -> None:
     for statement in _M001_INTERACTIONS:
+        db.execute(statement)
+
+
+@interaction_migrations()
+def m002_keys(db: Any) -> None:
+    for statement in _M002_INTERACTIONS:
         db.execute(statement)
 
 
@@ -227,6 +239,42 @@ _M002 = (
     """,
 )
 
+_M003 = (
+    """
+    CREATE TABLE api_keys (
+        id TEXT PRIMARY KEY,              -- public: the part of the key that it is found by
+        name TEXT NOT NULL,
+        sha256 TEXT NOT NULL,             -- of the whole key as it is sent
+        scopes TEXT NOT NULL,             -- JSON: list of infer, feedback, admin
+        namespaces TEXT,                  -- JSON: list; NULL for every adapter
+        rate_per_minute INTEGER CHECK (rate_per_minute > 0),
+        concurrent INTEGER CHECK (concurrent > 0),
+        created_by TEXT NOT NULL,
+        created_at TEXT NOT NULL,
+        expires_at TEXT,
+        revoked_by TEXT,
+        revoked_at TEXT
+    ) STRICT, WITHOUT ROWID
+    """,
+    # A name is free again once its key is revoked; an id never is.
+    "CREATE UNIQUE INDEX api_keys_by_name ON api_keys (name) WHERE revoked_at IS NULL",
+    """
+    CREATE TRIGGER api_keys_are_immutable BEFORE UPDATE OF
+        id, name, sha256, scopes, namespaces, rate_per_minute, concurrent, created_by, created_at,
+        expires_at ON api_keys
+    BEGIN SELECT RAISE(ABORT, 'an API key is immutable: revoke it and make another'); END
+    """,
+    """
+    CREATE TRIGGER revocation_is_final BEFORE UPDATE OF revoked_by, revoked_at ON api_keys
+    WHEN old.revoked_at IS NOT NULL
+    BEGIN SELECT RAISE(ABORT, 'a revoked API key stays revoked'); END
+    """,
+    """
+    CREATE TRIGGER api_keys_keep_their_rows BEFORE DELETE ON api_keys
+    BEGIN SELECT RAISE(ABORT, 'an API key keeps its row, also when it is revoked'); END
+    """,
+)
+
 _M001_INTERACTIONS = (
     """
     CREATE TABLE interactions (
@@ -275,4 +323,10 @@ _M001_INTERACTIONS = (
         voted_at TEXT
     ) STRICT
     """,
+)
+
+# The public id of the API key that asked; NULL where the server wanted none.
+_M002_INTERACTIONS = (
+    "ALTER TABLE interactions ADD COLUMN key TEXT",
+    "ALTER TABLE comparisons ADD COLUMN key TEXT",
 )

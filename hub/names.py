@@ -129,6 +129,27 @@ def parse_name(text: str) -> str:
     return text
 
 
+def parse_namespace(text: str) -> str:
+    """`text` itself if it can be what stands before the slash of a name.
+
+    Raises:
+        InvalidName: with the rule that it breaks.
+    """
+    if not _PART.fullmatch(text):
+        raise InvalidName(
+            f"{_shown(text)} can't name a namespace",
+            hint="Use lower-case letters, digits, '.', '_' and '-', at most 64: the acme of"
+            " acme/support.",
+        )
+    return text
+
+
+def namespace_of(name: str) -> str | None:
+    """`acme` of `acme/support`; None of a name without one."""
+    namespace, slash, _ = name.partition("/")
+    return namespace if slash else None
+
+
 def parse_alias(text: str) -> str:
     """`text` itself if it can name an alias.
 

@@ -17,7 +17,10 @@ from hub.facts import (
     Evaluated,
     EvaluationFacts,
     Finding,
+    KeyFacts,
+    KeyWanted,
     Lineage,
+    NewKey,
     Published,
     Removed,
     Resolved,
@@ -129,3 +132,15 @@ class Operations(Protocol):
 
     def sign(self, reference: str, signature: SignatureFacts) -> VersionFacts:
         """Keep a signature of a version's manifest; raises IntegrityError when it does not fit."""
+
+    # -- API keys ---------------------------------------------------------------------------------
+
+    def keys(self) -> list[KeyFacts]:
+        """Every API key that ever was, oldest first; never a secret."""
+
+    def create_key(self, wanted: KeyWanted) -> NewKey:
+        """Make an API key; nobody can be told its secret again. Raises InvalidName, UsageError,
+        Conflict."""
+
+    def revoke_key(self, name_or_id: str) -> KeyFacts:
+        """Revoke an API key for good. Raises NotFound."""

@@ -247,6 +247,7 @@ class Reach:
                 "SELECT sha256, size FROM version_files AS mine WHERE version_id = ?"
                 " AND NOT EXISTS (SELECT 1 FROM version_files AS other"
                 " JOIN versions ON versions.id = other.version_id"
+                " JOIN adapters ON adapters.id = versions.adapter_id"
                 " WHERE other.sha256 = mine.sha256 AND deleted_at IS NULL)",
                 [i],
             ):

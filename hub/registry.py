@@ -9,17 +9,19 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from hub.aliases import Aliases
+from hub.apikeys import ApiKeys
 from hub.bases import Bases
 from hub.database import one, open_database, snapshot, transaction
 from hub.errors import InvalidReference, UnknownReference
 from hub.facts import Finding
+from hub.fence import Fence
 from hub.home import Home
 from hub.invariants import check_database
 from hub.ledger import Ledger
 from hub.migrations import registry_migrations
 from hub.names import PRODUCTION, AdapterRef, Alias, Digest, Number, Selector
 from hub.reach import Reach
-from hub.records import AdapterSummary, Version
+from hub.records import AdapterSummary, Base, Version
 from hub.signatures import Signatures
 from hub.sqlite import Database
 from hub.versions import Versions
@@ -38,11 +40,13 @@ class Registry:
         self._db = db
         self.home = home
         self.bases = Bases(db, home.root)
-        self.versions = Versions(db)
+        self.fence = Fence(db)
+        self.versions = Versions(db, self.fence)
         self.aliases = Aliases(db)
         self.reach = Reach(db)
         self.ledger = Ledger(db)
         self.signatures = Signatures(db)
+        self.keys = ApiKeys(db)
 
     @classmethod
     def open(cls, home: Home, *, any_thread: bool = False) -> "Registry":
@@ -160,6 +164,20 @@ class Registry:
         if not found:
             raise self.versions.unknown(AdapterRef(name))
         return found[0]
+
+    def load_on(self, base: Base) -> tuple[int, int]:
+        """What an engine of this base must hold: how many adapters, and their highest rank (0
+        where there is none)."""
+        row = next(
+            self._db.query(
+                "SELECT COUNT(DISTINCT adapter_id) AS adapters, COALESCE(MAX(rank), 0) AS rank"
+                " FROM versions JOIN adapters ON adapters.id = adapter_id"
+                " JOIN bases ON bases.id = base_id"
+                " WHERE bases.digest = ? AND deleted_at IS NULL",
+                [base.digest],
+            )
+        )
+        return int(row["adapters"]), int(row["rank"])
 
     def summaries(
         self, *, after: str = "", limit: int = -1, only: str | None = None

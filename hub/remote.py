@@ -15,6 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 from hub.address import Address, quoted
 from hub.errors import FilesMissing, HubError, IntegrityError
@@ -24,7 +25,10 @@ from hub.facts import (
     Evaluated,
     EvaluationFacts,
     Finding,
+    KeyFacts,
+    KeyWanted,
     Lineage,
+    NewKey,
     Published,
     Removed,
     Resolved,
@@ -48,12 +52,14 @@ _ATTEMPTS = 3
 class RemoteHub:
     """Open it with `RemoteHub(url)`; it connects when it is first asked something.
 
+    `key` is an API key, for a hub that wants one.
+
     Raises:
         UsageError: when `url` is no http address.
     """
 
-    def __init__(self, url: str) -> None:
-        self._hub = Address(url, who=whoami())
+    def __init__(self, url: str, *, key: str | None = None) -> None:
+        self._hub = Address(url, who=whoami(), key=key)
         self._readers: dict[type[Any], Any] = {}
 
     def close(self) -> None:
@@ -225,6 +231,18 @@ class RemoteHub:
     def sign(self, reference: str, signature: SignatureFacts) -> VersionFacts:
         path = f"{_version(reference)}/signatures"
         return self._as(VersionFacts, self._hub.ask("POST", path, body=asdict(signature)))
+
+    # -- API keys ---------------------------------------------------------------------------------
+
+    def keys(self) -> list[KeyFacts]:
+        return self._as(list[KeyFacts], self._hub.ask("GET", "keys"))
+
+    def create_key(self, wanted: KeyWanted) -> NewKey:
+        return self._as(NewKey, self._hub.ask("POST", "keys", body=asdict(wanted)))
+
+    def revoke_key(self, name_or_id: str) -> KeyFacts:
+        path = f"keys/{quote(name_or_id, safe='')}"
+        return self._as(KeyFacts, self._hub.ask("DELETE", path))
 
     # -- inside -----------------------------------------------------------------------------------
 

@@ -6,8 +6,9 @@ version names yet, bases, folders that can be made again. Last, one SQLite trans
 live database its new contents, under servers that go on running and see it at their next request.
 Killed at any moment, the registry is the old one or the new one.
 
-What the present registry knows and the backup does not is gone, but for one thing: version numbers
-never go back, so none is used twice. The databases that are replaced are kept in `.hub/backups`.
+What the present registry knows and the backup does not is gone, but for two things: version numbers
+never go back, so none is used twice, and an API key that was revoked since stays revoked. The
+databases that are replaced are kept in `.hub/backups`.
 
 Absent on purpose: merging two registries (`hub pull` copies versions from another hub).
 """
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hub import leases
+from hub.apikeys import carry_revocations
 from hub.backup import BASES, BLOBS, INTERACTIONS, REGISTRY, BackupIndex, scratch_folder
 from hub.blobs import sync
 from hub.clock import now
@@ -155,6 +157,7 @@ class _Restore:
                             hint="Take another backup.",
                         )
             carry_numbers(db, live, self._home)
+            carry_revocations(db, live)
             if live is not None:
                 # Where blobs are kept belongs to the place, not to what is restored into it.
                 present = Registry(live, self._home)

@@ -16,6 +16,7 @@ from hub.errors import (
     UnknownBase,
     UnknownReference,
 )
+from hub.fence import Fence
 from hub.manifest import Manifest, canonical_json
 from hub.names import PRODUCTION, AdapterRef, Digest, Number, parse_name
 from hub.records import Base, Kin, Version
@@ -38,8 +39,9 @@ _NO_NUMBER = 10**9
 
 
 class Versions:
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, fence: Fence) -> None:
         self._db = db
+        self._fence = fence
 
     def add(
         self,
@@ -104,7 +106,10 @@ class Versions:
         dataset_id: int | None,
         parent: Version | None,
     ) -> None:
-        self._db.execute("UPDATE adapters SET last_number = ? WHERE id = ?", [number, adapter_id])
+        # Where a fence stands (`hub.fence`), `adapters` alone is a view.
+        self._db.execute(
+            "UPDATE main.adapters SET last_number = ? WHERE id = ?", [number, adapter_id]
+        )
         version_id: Any = (
             self._db.table("versions")
             .insert(
@@ -188,7 +193,7 @@ class Versions:
     def _adapter_on_base(self, name: str, base_id: int, base_name: str) -> dict[str, Any]:
         self._require_base(name, base_id, base_name)
         self._db.execute(
-            "INSERT OR IGNORE INTO adapters (name, base_id, created_at) VALUES (?, ?, ?)",
+            "INSERT OR IGNORE INTO main.adapters (name, base_id, created_at) VALUES (?, ?, ?)",
             [name, base_id, now()],
         )
         row = one(self._db, "SELECT * FROM adapters WHERE name = ?", name)
@@ -270,6 +275,19 @@ class Versions:
         rows = self._db.query(f"{_VERSION} AND versions.digest = ? ORDER BY versions.id", [digest])
         return [_version(row) for row in rows]
 
+    def names_file(self, sha256: str) -> bool:
+        """Whether a living version has a file of this hash."""
+        return (
+            one(
+                self._db,
+                "SELECT 1 FROM version_files JOIN versions ON versions.id = version_id"
+                " JOIN adapters ON adapters.id = adapter_id"
+                " WHERE sha256 = ? AND deleted_at IS NULL",
+                sha256,
+            )
+            is not None
+        )
+
     def all(self, base: Base | None = None) -> list[Version]:
         """Every version in the hub (of one base), by adapter name and number."""
         where, values = ("AND bases.id = ?", [base.id]) if base else ("", [])
@@ -322,8 +340,11 @@ class Versions:
             listed = [*near, *(name for name in known if name not in near)][:_LISTED]
             more = f" and {len(known) - _LISTED} more (`hub ls`)" if len(known) > _LISTED else ""
             hint = f"There are: {', '.join(listed)}{more}. Run `hub ls`."
+        elif self._fence.namespaces is not None:
+            hint = "Nothing is published there yet."
         else:
             hint = f"Nothing is published yet. Run `hub train {reference.name} --data FILE`."
+        hint += self._fence.hint
         if deleted_at := self._deleted_at(reference):
             return UnknownReference(f"{reference} was deleted at {deleted_at}", hint=hint)
         what = "version" if reference.name in known else "adapter"

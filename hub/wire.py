@@ -27,7 +27,8 @@ def error_from(body: Any) -> HubError | None:
     if not isinstance(message, str):
         return None
     # An error that only a newer Loom has is still told in its words.
-    known = {kind.code: kind for kind in _kinds(HubError)}.get(error.get("code"), HubError)
+    # Of classes with one code the first: those below it are some module's own.
+    known = next((kind for kind in _kinds(HubError) if kind.code == error.get("code")), HubError)
     made = known.__new__(known)
     HubError.__init__(made, message, where=_text(where), hint=_text(hint))
     for name, part in detail.items():

@@ -19,16 +19,22 @@ from typing import Any
 import orjson
 
 from hub.errors import Conflict, EngineRefused, HubError
-from hub.feedback.interactions import Interaction, InteractionLog
+from hub.feedback.interactions import (
+    Comparison,
+    Interaction,
+    InteractionLog,
+    unknown_comparison,
+)
 from serve import sse
 from serve.admission import Admission
+from serve.caller import Caller, caller
 from serve.dispatch import Dispatcher, Reply
 from serve.draft import Draft
-from serve.forward import PATHS
 from serve.journal import Journal
 from serve.protocol import ComparisonIn, SideOut, VoteOut
 from serve.resolver import Arm, Resolver
 from serve.running import Answering, Running
+from serve.surface import CHAT
 
 _log = logging.getLogger(__name__)
 
@@ -49,6 +55,7 @@ class _Side:
 
 @dataclass(frozen=True)
 class _Waiting:
+    key: str
     sides: tuple[_Side, _Side]
     body: dict[str, Any]
 
@@ -80,10 +87,13 @@ class Comparisons:
             _Side(name, text, arm) for name, (text, arm) in zip(SIDES, resolved, strict=True)
         )
         body = asked.model_dump(exclude={"arms"}, exclude_none=True)
+        key = caller.get().id
         comparison = await self._journal.ask(
-            lambda log: log.add_comparison(body["messages"], left.requested, right.requested)
+            lambda log: log.add_comparison(
+                body["messages"], left.requested, right.requested, key=key or None
+            )
         )
-        self._waiting[comparison.id] = _Waiting((left, right), body)
+        self._waiting[comparison.id] = _Waiting(key, (left, right), body)
         if len(self._waiting) > _WAITING_AT_MOST:
             self._waiting.popitem(last=False)
         return comparison.id
@@ -95,9 +105,12 @@ class Comparisons:
             UnknownInteraction: when there is no such comparison.
             Conflict: when it was streamed before, or forgotten.
         """
-        waiting = self._waiting.pop(comparison_id, None)
-        if waiting is None:
-            await self._journal.ask(lambda log: log.comparison(comparison_id))
+        asking = caller.get()
+        waiting = self._waiting.get(comparison_id)
+        if waiting is not None and (asking.namespaces is None or waiting.key == asking.id):
+            del self._waiting[comparison_id]
+        else:
+            await self._journal.ask(lambda log: _seen(log, comparison_id, asking))
             raise Conflict("a comparison is streamed once", hint="Make a new one.")
 
         async def run(answering: Answering) -> None:
@@ -109,7 +122,10 @@ class Comparisons:
     async def vote(self, comparison_id: str, vote: str) -> VoteOut:
         """Record the vote, and only now name the arms. Raises as `InteractionLog.vote`."""
 
+        asking = caller.get()
+
         def record(log: InteractionLog) -> VoteOut:
+            _seen(log, comparison_id, asking)
             comparison = log.vote(comparison_id, vote)
             # `vote` refuses a comparison whose answers are not attached.
             left = log.get(str(comparison.left_interaction))
@@ -164,9 +180,7 @@ class Comparisons:
         draft = Draft("chat", side.requested, side.arm, orjson.dumps(request).decode())
         streamed = {**request, "stream": True, "stream_options": {"include_usage": True}}
         try:
-            async with self._dispatcher.send(
-                side.arm, PATHS["chat"], orjson.dumps(streamed)
-            ) as reply:
+            async with self._dispatcher.send(side.arm, CHAT, orjson.dumps(streamed)) as reply:
                 if not reply.is_stream:
                     draft.transcript.add_body(reply.head)
                     raise _refused(draft, reply, side.arm)
@@ -185,6 +199,14 @@ class Comparisons:
             raise
         queue.put_nowait({"side": side.name, "done": True})
         return draft.finish("complete")
+
+
+def _seen(log: InteractionLog, comparison_id: str, asking: Caller) -> Comparison:
+    """Raises UnknownInteraction, in the same words, for one that is not the caller's own."""
+    found = log.comparison(comparison_id)
+    if asking.namespaces is not None and found.key != asking.id:
+        raise unknown_comparison(comparison_id)
+    return found
 
 
 def _revealed(interaction: Interaction) -> SideOut:

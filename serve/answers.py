@@ -7,10 +7,17 @@ import orjson
 from fastapi import Request
 from starlette.responses import JSONResponse, Response
 
+from serve.caller import caller
+
 # Whoever keeps a copy asks each time whether it still holds.
 ASK_AGAIN = "no-cache"
 # What is named by its content or its number never changes.
-FOR_EVER = "public, max-age=31536000, immutable"
+_FOR_EVER = "max-age=31536000, immutable"
+
+
+def for_ever() -> str:
+    """`cache-control` of what never changes: for whoever asked alone, where that takes a key."""
+    return f"{'public' if caller.get().key is None else 'private'}, {_FOR_EVER}"
 
 
 class OrjsonResponse(JSONResponse):

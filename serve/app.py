@@ -3,25 +3,26 @@
 from dataclasses import dataclass
 from importlib import metadata
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from starlette.types import ASGIApp
 
 from hub.registry import Registry
 from serve import failures
 from serve.ab import Comparisons
+from serve.access import Access, undeclared_is_admins
 from serve.admission import Admission
 from serve.answers import OrjsonResponse
 from serve.arrivals import Arrivals
 from serve.catalog import Catalog
 from serve.dispatch import Dispatcher
 from serve.doors import Doors
-from serve.engines.base import Engine
+from serve.fleet import Fleet
 from serve.forward import Forwarder
 from serve.hubs import Hubs
 from serve.journal import Journal
+from serve.keyring import Keyring
 from serve.metrics import Metrics
 from serve.page import mount_console
-from serve.residency import Residency
 from serve.resolver import Resolver
 from serve.routes.comparisons import comparison_routes
 from serve.routes.feedback import feedback_routes
@@ -32,21 +33,29 @@ from serve.routes.registry import registry_routes
 from serve.routes.residency import residency_routes
 from serve.settings import Settings
 from serve.signed import SignedOnly
+from serve.traces import Traces
 from serve.turns import Turns
 from serve.uploads import Uploads
+from serve.views import Views
+from serve.warmth import Warmth
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What a gateway stands on; whoever makes them closes them (`serve.run.opened`)."""
+    """What a gateway stands on; whoever makes them closes them (`serve.run.opened`).
+
+    `fenced` is a second connection to the registry, for callers who may not see all of it.
+    """
 
     registry: Registry
-    engine: Engine
-    residency: Residency
+    fleet: Fleet
     journal: Journal
+    traces: Traces
     admission: Admission
     hubs: Hubs
     uploads: Uploads
+    fenced: Registry
+    warmth: Warmth
 
 
 def make_app(parts: Parts, settings: Settings) -> ASGIApp:
@@ -55,22 +64,23 @@ def make_app(parts: Parts, settings: Settings) -> ASGIApp:
     The registry belongs to the calling thread: make the app where the event loop runs.
     """
     signed = SignedOnly(parts.registry, settings.signed_by)
-    resolver = Resolver(parts.registry, settings.base, signed)
-    catalog = Catalog(parts.registry, settings.base, signed)
+    views = Views(parts.registry, parts.fenced)
+    resolver = Resolver(views, settings.base, signed)
+    catalog = Catalog(views, settings.base, signed)
     metrics = Metrics()
     turns = Turns(running=settings.max_running, waiting=settings.max_waiting)
-    metrics.watch(parts.engine, parts.residency, turns, parts.journal)
-    dispatcher = Dispatcher(
-        parts.engine, parts.residency, turns, metrics, timeout_s=settings.request_timeout_s
+    metrics.watch(parts.fleet, turns, parts.journal)
+    dispatcher = Dispatcher(parts.fleet, turns, metrics, timeout_s=settings.request_timeout_s)
+    forwarder = Forwarder(
+        resolver, dispatcher, parts.journal, parts.admission, metrics, parts.traces
     )
-    forwarder = Forwarder(resolver, dispatcher, parts.journal, parts.admission, metrics)
     comparisons = Comparisons(resolver, dispatcher, parts.journal, parts.admission)
     straight = forwarded(forwarder)
     app = bare_app()
-    app.include_router(health_routes(parts.engine, parts.admission))
+    app.include_router(health_routes(parts.fleet, parts.admission))
     app.include_router(openai_routes(straight, catalog, resolver))
     app.include_router(metrics_routes(metrics))
-    app.include_router(residency_routes(settings.base, parts.residency))
+    app.include_router(residency_routes(settings.base, parts.warmth, resolver))
     app.include_router(
         registry_routes(parts.hubs, parts.uploads, settings.base, settings.signed_by)
     )
@@ -82,7 +92,8 @@ def make_app(parts: Parts, settings: Settings) -> ASGIApp:
         max_body_bytes=settings.max_body_bytes,
         max_blob_bytes=settings.max_blob_bytes,
     )
-    return Arrivals(doors)
+    keyring = Keyring(parts.registry, required=settings.require_keys or settings.keyed)
+    return Arrivals(Access(doors, keyring))
 
 
 def bare_app() -> FastAPI:
@@ -94,6 +105,7 @@ def bare_app() -> FastAPI:
         docs_url=None,
         redoc_url=None,
         default_response_class=OrjsonResponse,
+        dependencies=[Depends(undeclared_is_admins)],
     )
     failures.install(app)
     return app

@@ -4,9 +4,10 @@ from datetime import datetime
 from typing import Any
 
 from hub.records import Base, Version
-from hub.registry import Registry
+from serve.caller import caller
 from serve.resolver import Arm
 from serve.signed import SignedOnly
+from serve.views import Views
 
 OWNER = "loom"
 
@@ -14,19 +15,20 @@ OWNER = "loom"
 class Catalog:
     """The base, every adapter of it under its name (its production), and every version.
 
-    What is not served for want of a signature is not listed.
+    What is not served for want of a signature is not listed, nor what the caller may not use.
     """
 
-    def __init__(self, registry: Registry, base: Base, signed: SignedOnly) -> None:
-        self._registry = registry
+    def __init__(self, views: Views, base: Base, signed: SignedOnly) -> None:
+        self._views = views
         self._base = base
         self._signed = signed
 
     def models(self) -> list[dict[str, Any]]:
         found = [self.entry(self._base.name, Arm(self._base, None))]
-        versions = self._signed.among(self._registry.versions.all(self._base))
+        registry = self._views.of(caller.get())
+        versions = self._signed.among(registry.versions.all(self._base))
         by_name = {str(version): version for version in versions}
-        for summary in self._registry.summaries():
+        for summary in registry.summaries():
             number = summary.aliases.get("production")
             production = by_name.get(f"{summary.name}@{number}")
             # The base's served name wins where an adapter has the same.

@@ -2,6 +2,8 @@
 
 - The Host header names this machine's loopback: a page on another site that makes its own name
   resolve to 127.0.0.1 (DNS rebinding) is still that other site to the browser, and is refused.
+  Where API keys are wanted any name will do: no such page has the key, and no browser sends it by
+  itself.
 - What changes something comes in a shape that browsers don't send across sites without asking first
   (CSRF): a POST is declared as JSON, PUT and DELETE are asked about in any case, and nothing here
   answers that question (a preflight). A browser that says by itself that another site is asking
@@ -31,6 +33,8 @@ _FILES = "/hub/blobs/"
 _OWN = frozenset({"same-origin", "none"})
 
 
+# In a scope: this server wants API keys, and `serve.access` has seen to it.
+KEYED = "hub.keyed"
 # In a scope: the client wants the head of what a GET would give.
 ASKED_HEAD = "hub.asked_head"
 
@@ -46,7 +50,8 @@ class Doors:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        refused = _wrong_host(headers) or _wrong_method(scope)
+        refused = None if scope.get(KEYED) else _wrong_host(headers)
+        refused = refused or _wrong_method(scope)
         if refused is None and scope["method"] not in _SAFE_METHODS:
             refused = _wrong_origin(headers) or _wrong_type(scope, headers)
             if refused is None:

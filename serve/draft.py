@@ -4,8 +4,12 @@ import time
 
 from hub.clock import now
 from hub.feedback.interactions import Interaction, new_id
+from serve.answer_items import Items
+from serve.caller import caller
+from serve.figures import Figures
 from serve.resolver import Arm
-from serve.transcript import Transcript
+from serve.surface import RESPONSES, SPEAKING, VECTORS
+from serve.transcript import Choices, Transcript
 
 
 class Draft:
@@ -15,7 +19,7 @@ class Draft:
         self, endpoint: str, requested: str, arm: Arm, request: str, user: str | None = None
     ) -> None:
         self.id = new_id("int")
-        self.transcript = Transcript()
+        self.transcript = _transcript(endpoint)
         self._at = now()
         self._started = time.perf_counter()
         self._ttft_ms: float | None = None
@@ -24,6 +28,7 @@ class Draft:
         self._arm = arm
         self._request = request
         self._user = user
+        self._key = caller.get().id or None
 
     def mark_first_byte(self) -> None:
         self._ttft_ms = self._elapsed_ms()
@@ -48,7 +53,16 @@ class Draft:
             ttft_ms=self._ttft_ms,
             prompt_tokens=transcript.prompt_tokens,
             completion_tokens=transcript.completion_tokens,
+            key=self._key,
         )
 
     def _elapsed_ms(self) -> float:
         return round((time.perf_counter() - self._started) * 1000, 3)
+
+
+def _transcript(endpoint: str) -> Transcript:
+    if endpoint == RESPONSES:
+        return Items()
+    if endpoint in SPEAKING:
+        return Choices()
+    return Figures(keep=endpoint not in VECTORS)

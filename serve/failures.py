@@ -11,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from hub.errors import BodyTooLarge, EngineUnavailable, HubError, Overloaded
+from hub.errors import BodyTooLarge, EngineUnavailable, HubError, InvalidApiKey, Overloaded
 from serve.answers import OrjsonResponse
 
 _log = logging.getLogger(__name__)
@@ -54,6 +54,8 @@ def _known(method: str, path: str, error: HubError) -> Response:
         headers["retry-after"] = _RETRY_AFTER_S
     if isinstance(error, Overloaded):
         headers["retry-after"] = str(error.retry_after_s)
+    if isinstance(error, InvalidApiKey):
+        headers["www-authenticate"] = 'Bearer realm="hub"'
     if isinstance(error, BodyTooLarge):
         # The rest of the body is not read, so the connection can't serve another request.
         headers["connection"] = "close"

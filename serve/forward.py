@@ -4,12 +4,14 @@ The body is not validated beyond being a JSON object with a text in `model`: vLL
 knows more fields than any copy of its schema would. In the answer, `model` becomes the exact public
 version; every other byte stays. (A stream is asked for its usage in any case, for the log: see
 `serve.usage`.) The interaction is committed before the client sees the end of its
-answer (the last byte of a body, the `[DONE]` of a stream), and never before its first token.
+answer (the last byte of a body, a stream's last event), and never before its first token.
 
 A stream that breaks after its first byte ends with one event, and nothing after it:
 
     data: {"error": {"message": …, "type": "engine_interrupted", "code": "engine_interrupted",
                      "param": null, "retryable": true}}
+
+In a stream of /v1/responses, whose events have names and types, it has both as well.
 
 A request that is refused because too many wait is counted but not logged as an interaction: a flood
 would fill the log with what nobody answered.
@@ -23,10 +25,11 @@ from typing import Any
 
 import orjson
 
-from hub.errors import EngineUnavailable, HubError, Overloaded, UsageError
+from hub.errors import EndpointNotServed, EngineUnavailable, HubError, Overloaded, UsageError
 from hub.feedback.interactions import Interaction
-from serve import sse
+from serve import refusals, sse
 from serve.admission import Admission
+from serve.answer_items import Items
 from serve.bodies import with_values
 from serve.dispatch import Dispatcher, Reply
 from serve.draft import Draft
@@ -34,6 +37,8 @@ from serve.journal import Journal
 from serve.metrics import CLIENT_GONE, Metrics
 from serve.resolver import Arm, Resolver
 from serve.running import Answering, Running
+from serve.surface import RESPONSES, VECTORS, WITH_STREAM_OPTIONS
+from serve.traces import Trace, Traces
 from serve.usage import UsageHidden, asking_for_usage
 
 Notes = MutableMapping[str, Any]
@@ -41,8 +46,6 @@ Notes = MutableMapping[str, Any]
 # Inside a JSON text every quote is escaped, so this can only be a real key and its value. One
 # pattern for all names: one for each would be compiled anew where there are hundreds.
 _MODEL = re.compile(rb'("model"\s*:\s*)("(?:[^"\\]|\\.)*")')
-
-PATHS = {"chat": "/v1/chat/completions", "completions": "/v1/completions"}
 
 
 class Forwarder:
@@ -53,15 +56,18 @@ class Forwarder:
         journal: Journal,
         admission: Admission,
         metrics: Metrics,
+        traces: Traces,
     ) -> None:
+        self.traces = traces
         self._resolver = resolver
         self._dispatcher = dispatcher
         self._journal = journal
         self._admission = admission
         self._metrics = metrics
 
-    def answer(self, endpoint: str, raw: bytes, notes: Notes) -> Running:
-        """The response to a body sent to `endpoint`, a key of PATHS; `notes` are for the log line.
+    def answer(self, path: str, endpoint: str, raw: bytes, notes: Notes, trace: Trace) -> Running:
+        """The response to a body sent to `path`, which is `endpoint` in `serve.surface`; `notes`
+        are for the log line, `trace` is the request's.
 
         Raises:
             UsageError: when the body is not an object that names a model.
@@ -70,9 +76,13 @@ class Forwarder:
         """
         try:
             body = read_body(raw)
-            arm = self._resolver.resolve(body["model"])
+            trace.asked(endpoint, body)
+            _refuse_what_is_not_passed(endpoint, body)
+            with trace.stage("resolve"):
+                arm = self._resolver.resolve(body["model"])
         except HubError as error:
             self._metrics.refused(endpoint, error.status)
+            trace.refused(error.status, error.code or error.kind)
             raise
         user = body.get("user")
         draft = Draft(
@@ -82,7 +92,7 @@ class Forwarder:
             raw.decode(),
             user if isinstance(user, str) else None,
         )
-        added = asking_for_usage(body)
+        added = asking_for_usage(body) if endpoint in WITH_STREAM_OPTIONS else {}
         exchange = _Exchange(
             arm,
             with_values(raw, added) if added else raw,
@@ -91,11 +101,12 @@ class Forwarder:
             self._journal,
             self._metrics,
             notes,
+            trace,
         )
 
         async def run(answering: Answering) -> None:
             with self._admission.enter():
-                await exchange.run(self._dispatcher, PATHS[endpoint], answering)
+                await exchange.run(self._dispatcher, path, answering)
 
         return Running(run)
 
@@ -114,6 +125,23 @@ def read_body(raw: bytes) -> dict[str, Any]:
     return body
 
 
+def _refuse_what_is_not_passed(endpoint: str, body: dict[str, Any]) -> None:
+    """What an engine would answer, and its client could make nothing of.
+
+    Raises:
+        UsageError: for a response that an engine would keep, for itself and for this life of its;
+            for vectors whose shapes would be in a header of vLLM's own.
+    """
+    for field in ("background", "previous_response_id") if endpoint == RESPONSES else ():
+        if body.get(field):
+            raise UsageError(
+                f"responses are not stored, so '{field}' can't be used",
+                hint="Send what was said before in `input`, and wait for the answer.",
+            )
+    if endpoint in VECTORS and body.get("encoding_format") == "bytes":
+        raise UsageError("'encoding_format' is 'bytes', which is not passed on", hint="Use base64.")
+
+
 @dataclass
 class _Exchange:
     """One request on its way through; with `hidden` its usage is for the log only."""
@@ -125,14 +153,16 @@ class _Exchange:
     journal: Journal
     metrics: Metrics
     notes: Notes
+    trace: Trace
     recorded: bool = False
 
     async def run(self, dispatcher: Dispatcher, path: str, answering: Answering) -> None:
         try:
-            async with dispatcher.send(self.arm, path, self.body) as reply:
+            async with dispatcher.send(self.arm, path, self.body, self.trace) as reply:
                 names = _Names(reply.engine_name, self.arm.public)
                 if reply.is_stream:
-                    await self._stream(reply, names, answering)
+                    with self.trace.stage("stream"):
+                        await self._stream(reply, names, answering)
                 else:
                     await self._whole(reply, names, answering)
         except Overloaded as error:
@@ -162,6 +192,9 @@ class _Exchange:
 
     def _note(self, interaction: Interaction, http_status: int) -> None:
         self.metrics.ended(self.arm.adapter, http_status, interaction)
+        self.trace.answered(
+            interaction, self.arm.public, http_status, self.draft.transcript.finish_reasons
+        )
         self.notes.update(
             adapter=interaction.adapter,
             interaction=interaction.id,
@@ -172,6 +205,13 @@ class _Exchange:
         )
 
     async def _whole(self, reply: Reply, names: "_Names", answering: Answering) -> None:
+        if reply.status in (404, 405) and not refusals.has_error(reply.head):
+            # The engine's web framework, which has no such route.
+            raise EndpointNotServed(
+                f"the engine does not have this call for the base '{self.arm.base.name}'",
+                hint="An engine answers either with text or with vectors and scores; which, its "
+                "--runner says.",
+            )
         self.draft.transcript.add_body(reply.head)
         if reply.status == 200:
             written = self._record("complete", reply.status)
@@ -179,7 +219,7 @@ class _Exchange:
         else:
             reason = names.hide(self._words(reply.status))
             written = self._record("failed", reply.status, reason)
-            body = names.anywhere(reply.head)
+            body = names.anywhere(refusals.in_openais_shape(reply.status, reply.head))
         await written
         # Both at once, so that they leave in one piece.
         await answering.start(
@@ -190,27 +230,50 @@ class _Exchange:
     async def _stream(self, reply: Reply, names: "_Names", answering: Answering) -> None:
         self.draft.mark_first_byte()
         await answering.start(200, {**self._headers(reply), "cache-control": "no-cache"})
+        last = sse.DONE
         try:
             async for event in reply.events():
                 if sse.is_done(event):
                     break
                 data = sse.data_of(event)
+                if sse.is_last(event):
+                    self.draft.transcript.add_data(data)
+                    last = names.in_answer(event)
+                    break
                 shown = self.hidden.seen(event, data) if self.hidden else event
                 if shown:
                     await answering.write(names.in_answer(shown))
                 self.draft.transcript.add_data(data)
         except EngineUnavailable as error:
             await self._record("incomplete", reply.status, error.message)
-            await answering.end(self._held(names) + sse.write(_interrupted(error.message)))
+            await answering.end(self._held(names) + self._interrupted(error.message))
             return
         if self.draft.transcript.error:
             await self._record("failed", reply.status, names.hide(self._words(reply.status)))
         else:
             await self._record("complete", reply.status)
-        await answering.end(self._held(names) + sse.DONE)
+        await answering.end(self._held(names) + last)
 
     def _held(self, names: "_Names") -> bytes:
         return names.in_answer(self.hidden.rest()) if self.hidden else b""
+
+    def _interrupted(self, reason: str) -> bytes:
+        """The event that ends a stream which broke."""
+        error = {
+            "message": f"the answer was cut off: {reason}; ask again",
+            "type": "engine_interrupted",
+            "param": None,
+            "code": "engine_interrupted",
+            "retryable": True,
+        }
+        transcript = self.draft.transcript
+        if not isinstance(transcript, Items):
+            return sse.write({"error": error})
+        # OpenAI's own error event, with the whole of ours in it.
+        own = {name: error[name] for name in ("message", "param", "code")}
+        number = transcript.sequence_number + 1
+        event = {"type": "error", **own, "sequence_number": number, "error": error}
+        return sse.write(event, "error")
 
     def _words(self, status: int) -> str:
         return f"HTTP {status}: {self.draft.transcript.reason}"
@@ -249,15 +312,3 @@ class _Names:
 
     def hide(self, text: str) -> str:
         return text.replace(self._engine_name, self._public)
-
-
-def _interrupted(reason: str) -> dict[str, Any]:
-    return {
-        "error": {
-            "message": f"the answer was cut off: {reason}; ask again",
-            "type": "engine_interrupted",
-            "param": None,
-            "code": "engine_interrupted",
-            "retryable": True,
-        }
-    }

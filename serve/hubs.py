@@ -5,6 +5,9 @@ The gateway's resolver has a connection that never writes, since its own writes 
 next question, one at a time each. Reading and long work (publishing, checking, sweeping) have
 threads of their own, so that a publish which waits for the effect check never keeps a reader
 waiting.
+
+A caller whose key is limited to namespaces is answered by a LocalHub behind a fence (`hub.fence`),
+whichever route it is: no route can forget it.
 """
 
 import asyncio
@@ -19,6 +22,7 @@ from hub.home import Home
 from hub.local import LocalHub
 from hub.publish import MeasureEffect
 from hub.who import acting_for
+from serve.caller import caller
 
 T = TypeVar("T")
 # SQLite reads in parallel, but Python holds one lock over it: more would only wait.
@@ -34,6 +38,8 @@ class Hubs:
         self._open = open_hub
         self._closed = False
         self._idle: LifoQueue[LocalHub] = LifoQueue()
+        # Once fenced a connection stays fenced, so these never mix with the others.
+        self._idle_fenced: LifoQueue[LocalHub] = LifoQueue()
         self._readers = ThreadPoolExecutor(_READERS, "hub-read")
         self._workers = ThreadPoolExecutor(_WORKERS, "hub-work")
 
@@ -47,8 +53,9 @@ class Hubs:
         self._closed = True
         self._workers.shutdown(wait=False, cancel_futures=True)
         self._readers.shutdown(cancel_futures=True)
-        while not self._idle.empty():
-            self._idle.get().close()
+        for idle in (self._idle, self._idle_fenced):
+            while not idle.empty():
+                idle.get().close()
 
     async def read(self, ask: Callable[[LocalHub], T], *, who: str | None = None) -> T:
         """What is answered in milliseconds, promotions and their like included.
@@ -89,21 +96,26 @@ class Hubs:
         self, threads: ThreadPoolExecutor, ask: Callable[[LocalHub], T], who: str | None
     ) -> T:
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(threads, self._ask, ask, who)
+        return await loop.run_in_executor(threads, self._ask, ask, who, caller.get().namespaces)
 
-    def _ask(self, ask: Callable[[LocalHub], T], who: str | None) -> T:
-        hub = self._take()
+    def _ask(
+        self, ask: Callable[[LocalHub], T], who: str | None, namespaces: frozenset[str] | None
+    ) -> T:
+        idle = self._idle if namespaces is None else self._idle_fenced
+        hub = self._take(idle)
         try:
+            if namespaces is not None:
+                hub.registry.fence.put_up(namespaces)
             with acting_for(who) if who is not None else nullcontext():
                 return ask(hub)
         finally:
             if self._closed:
                 hub.close()
             else:
-                self._idle.put(hub)
+                idle.put(hub)
 
-    def _take(self) -> LocalHub:
+    def _take(self, idle: "LifoQueue[LocalHub]") -> LocalHub:
         try:
-            return self._idle.get_nowait()
+            return idle.get_nowait()
         except Empty:
             return self._open()

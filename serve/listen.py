@@ -16,21 +16,21 @@ _CLOSE_S = 3
 _LAST_PORT = 65535
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A bound, listening socket on a loopback address; port 0 takes any free one.
+def listen(host: str, port: int, *, keyed: bool = False) -> socket.socket:
+    """A bound, listening socket; port 0 takes any free one. `keyed` as in `check_address`.
 
     Raises:
-        AddressRefused: when the port is taken, not to be had or none at all, or the address is not
-            loopback.
+        AddressRefused: when the port is taken, not to be had or none at all, or as `check_address`.
     """
-    check_address(host)
+    check_address(host, keyed=keyed)
     if not 0 <= port <= _LAST_PORT:
         raise AddressRefused(
             f"there is no port {port}",
             hint=f"Choose one up to {_LAST_PORT} with --port, or --port 0 for any free one.",
         )
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # Named, because asyncio sends small writes at once (TCP_NODELAY) only where it reads TCP.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     # A restart must not wait for the old connections' TIME_WAIT.
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

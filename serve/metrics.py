@@ -7,6 +7,7 @@ Latencies run from the arrival of a request's body to the commit of its interact
 
 from collections.abc import Iterable
 from http import HTTPStatus
+from typing import TypeVar
 
 from prometheus_client import (
     CollectorRegistry,
@@ -20,9 +21,10 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from hub.feedback.interactions import Interaction
-from serve.engines.base import Engine, EngineState
+from serve.fleet import Fleet
 from serve.journal import Journal
-from serve.residency import Residency, SlotState
+from serve.residency import Residency
+from serve.slots import SlotState
 from serve.topnames import TopNames
 from serve.turns import Turns
 
@@ -86,9 +88,9 @@ class Metrics:
             registry=self.registry,
         )
 
-    def watch(self, engine: Engine, residency: Residency, turns: Turns, journal: Journal) -> None:
+    def watch(self, fleet: Fleet, turns: Turns, journal: Journal) -> None:
         """Read these at every scrape."""
-        self.registry.register(_Parts(engine, residency, turns, journal))
+        self.registry.register(_Parts(fleet, turns, journal))
 
     def refused(self, endpoint: str, status: int) -> None:
         """A request ended before it was known what should answer it."""
@@ -130,54 +132,90 @@ class Metrics:
 
 
 class _Parts(Collector):
-    def __init__(
-        self, engine: Engine, residency: Residency, turns: Turns, journal: Journal
-    ) -> None:
-        self._engine = engine
-        self._residency = residency
+    def __init__(self, fleet: Fleet, turns: Turns, journal: Journal) -> None:
+        self._fleet = fleet
         self._turns = turns
         self._journal = journal
 
     def collect(self) -> Iterable[Metric]:
-        yield from self._engine_now()
+        yield from self._engines_now()
         yield from self._residency_now()
         turns, journal = self._turns, self._journal
-        yield _gauge("hub_requests_running", "Requests at the engine.", turns.running)
+        yield _gauge("hub_requests_running", "Requests at the engines.", turns.running)
         yield _gauge("hub_requests_waiting", "Requests waiting for a turn.", turns.waiting)
         yield _count("hub_requests_overload", "Requests refused with 429.", turns.refused)
         yield _gauge("hub_log_backlog", "Interactions waiting to be committed.", journal.backlog)
         yield _count("hub_log_records", "Interactions committed.", journal.written)
         yield _count("hub_log_failures", "Interactions that could not be.", journal.failures)
 
-    def _engine_now(self) -> Iterable[Metric]:
-        engine = self._engine
-        up = GaugeMetricFamily("hub_engine_up", "Whether it answers.", labels=("engine",))
-        up.add_metric((engine.name,), float(engine.state is EngineState.READY))
-        lives = CounterMetricFamily("hub_engine_lives", "How often it came up.", labels=("engine",))
-        lives.add_metric((engine.name,), engine.generation)
-        return up, lives
+    def _engines_now(self) -> Iterable[Metric]:
+        up = _by_engine(GaugeMetricFamily, "hub_engine_up", "Whether it answers.")
+        lives = _by_engine(CounterMetricFamily, "hub_engine_lives", "How often it came up.")
+        running = _by_engine(GaugeMetricFamily, "hub_engine_requests", "Requests that are there.")
+        left_out = _by_engine(
+            GaugeMetricFamily, "hub_engine_circuit_open", "Whether it is left out for failing."
+        )
+        openings = _by_engine(
+            CounterMetricFamily, "hub_engine_circuit_openings", "How often its circuit was broken."
+        )
+        for member in self._fleet.members:
+            label = (member.engine.name,)
+            up.add_metric(label, float(member.is_up))
+            lives.add_metric(label, member.engine.generation)
+            running.add_metric(label, member.running)
+            left_out.add_metric(label, float(not member.breaker.is_closed))
+            openings.add_metric(label, member.breaker.openings)
+        return up, lives, running, left_out, openings
 
     def _residency_now(self) -> Iterable[Metric]:
-        residents = self._residency.residents()
         states = GaugeMetricFamily(
             "hub_resident_adapters",
             "Adapter versions by what is done with them.",
-            labels=("state",),
+            labels=("engine", "state"),
         )
-        for state in SlotState:
-            states.add_metric(
-                (state.value,), sum(resident.state == state.value for resident in residents)
-            )
-        leases = sum(resident.leases for resident in residents)
-        return (
-            states,
-            _gauge("hub_resident_capacity", "How many may be loaded.", self._residency.capacity),
-            _gauge("hub_leases", "Requests that hold an adapter in the engine.", leases),
-            _count("hub_adapter_loads", "Loads that succeeded.", self._residency.loads),
-            _count(
-                "hub_adapter_evictions", "Adapters unloaded for others.", self._residency.evictions
-            ),
+        capacity = _by_engine(GaugeMetricFamily, "hub_resident_capacity", "How many may be loaded.")
+        leases = _by_engine(
+            GaugeMetricFamily, "hub_leases", "Requests that hold an adapter in the engine."
         )
+        in_batch = _by_engine(
+            GaugeMetricFamily, "hub_batch_adapters", "Adapter versions that requests run with."
+        )
+        batch = _by_engine(
+            GaugeMetricFamily, "hub_batch_capacity", "How many may run at once (--max-loras)."
+        )
+        waiting = _by_engine(
+            GaugeMetricFamily,
+            "hub_adapters_waiting",
+            "Adapter versions that wait to be loaded or run, for want of room.",
+        )
+        loads = _by_engine(CounterMetricFamily, "hub_adapter_loads", "Loads that succeeded.")
+        evictions = _by_engine(
+            CounterMetricFamily, "hub_adapter_evictions", "Adapters unloaded for others."
+        )
+        for member in self._fleet.members:
+            residency = member.adapters
+            if not isinstance(residency, Residency):
+                continue  # an engine that loads lazily does not tell
+            name = member.engine.name
+            residents = residency.residents()
+            for state in SlotState:
+                count = sum(resident.state == state.value for resident in residents)
+                states.add_metric((name, state.value), count)
+            capacity.add_metric((name,), residency.capacity)
+            leases.add_metric((name,), sum(resident.leases for resident in residents))
+            in_batch.add_metric((name,), residency.batch.used)
+            batch.add_metric((name,), residency.batch.limit)
+            waiting.add_metric((name,), residency.waiting + residency.batch.waiting)
+            loads.add_metric((name,), residency.loads)
+            evictions.add_metric((name,), residency.evictions)
+        return states, capacity, leases, in_batch, batch, waiting, loads, evictions
+
+
+_Family = TypeVar("_Family", GaugeMetricFamily, CounterMetricFamily)
+
+
+def _by_engine(kind: "type[_Family]", name: str, what: str) -> _Family:
+    return kind(name, what, labels=("engine",))
 
 
 def _gauge(name: str, what: str, value: float) -> Metric:

@@ -7,6 +7,8 @@ from starlette.responses import RedirectResponse
 from starlette.staticfiles import StaticFiles
 from starlette.types import Message, Receive, Scope, Send
 
+from serve.caller import needs
+
 CONSOLE = Path(__file__).resolve().parent / "console"
 _HEADERS = {
     b"content-security-policy": b"default-src 'self'; base-uri 'none'; form-action 'none'; "
@@ -33,5 +35,5 @@ def mount_console(app: FastAPI) -> None:
         return RedirectResponse("/console/")
 
     for path in ("/", "/console"):
-        app.add_api_route(path, to_console, include_in_schema=False)
+        app.add_api_route(path, to_console, include_in_schema=False, dependencies=[needs(None)])
     app.mount("/console", ConsoleFiles(directory=CONSOLE, html=True), name="console")

@@ -6,6 +6,9 @@ from pydantic import BaseModel, ConfigDict, Field, StrictInt
 
 from hub.facts import SignatureFacts
 from hub.records import AdapterSummary
+from serve.engines.base import EngineState
+from serve.engines.spec import Loading
+from serve.slots import SlotState
 
 Tag = Annotated[str, Field(min_length=1, max_length=64)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -37,7 +40,8 @@ class FeedbackOut(BaseModel):
 
 
 class InteractionOut(BaseModel):
-    """As logged; `request` and `response` as JSON rather than text."""
+    """As logged; `request` and `response` as JSON rather than text. `key` is the id of the API key
+    that asked."""
 
     id: str
     at: str
@@ -55,6 +59,7 @@ class InteractionOut(BaseModel):
     latency_ms: float
     prompt_tokens: int | None
     completion_tokens: int | None
+    key: str | None
     feedback: list[FeedbackOut]
 
 
@@ -182,18 +187,68 @@ class ErrorOut(BaseModel):
 
 
 class ResidentOut(BaseModel):
+    """`leases` are the requests that use it now. `last_used` is None until one did."""
+
     version: str
-    state: str
+    state: SlotState
     leases: int
+    pinned: bool
+    last_used: str | None
+
+
+class SlotsOut(BaseModel):
+    """`waiting` versions want a slot and have none."""
+
+    limit: int
+    used: int
+    waiting: int
+
+
+class EngineResidencyOut(BaseModel):
+    """What one engine holds. `gpu_slots` are the versions that run in one batch, `cpu_slots` those
+    that are loaded, `foreign` (other people's, left alone) among them. Of an engine that loads
+    lazily nothing is known: slots are None, and there are no residents. Slots are None as well for
+    a key that is limited to namespaces."""
+
+    name: str
+    url: str | None
+    loading: Loading
+    state: EngineState
+    generation: int
+    gpu_slots: SlotsOut | None
+    cpu_slots: SlotsOut | None
+    foreign: list[str]
+    residents: list[ResidentOut]
+
+
+class PinOut(BaseModel):
+    """`version` is None while the reference means none."""
+
+    reference: str
+    version: str | None
 
 
 class ResidencyOut(BaseModel):
-    """`capacity` versions may be in the engine at once; `residents`, by name and number."""
+    """`loads` and `evictions` count since the gateway's start, over all engines; None, as slots,
+    for a key that is limited to namespaces."""
 
-    capacity: int
-    loads: int
-    evictions: int
-    residents: list[ResidentOut]
+    loads: int | None
+    evictions: int | None
+    engines: list[EngineResidencyOut]
+    pins: list[PinOut]
+
+
+class ResidencyIn(_In):
+    """A reference to one adapter's version."""
+
+    adapter: str
+
+
+class ResidencyChangedOut(BaseModel):
+    """`engines` have it now; of an unload: those that it was unloaded from."""
+
+    version: str | None
+    engines: list[str]
 
 
 class SuggestionsOut(BaseModel):

@@ -16,17 +16,22 @@ from starlette.types import ASGIApp
 
 from hub.home import Home
 from hub.publish import MeasureEffect
+from hub.registry import Registry
+from serve.access import Access
 from serve.answers import OrjsonResponse
 from serve.app import bare_app
 from serve.arrivals import Arrivals
+from serve.caller import needs
 from serve.doors import Doors
 from serve.failures import refusal
 from serve.hubs import Hubs
+from serve.keyring import Keyring
 from serve.listen import address, listen, make_server
 from serve.logs import log_to_stderr
 from serve.routes.registry import registry_routes
 from serve.settings import RegistrySettings
 from serve.stopping import first, signals
+from serve.surface import ROUTES
 from serve.uploads import Uploads
 
 _METHODS = ["GET", "POST", "PUT", "DELETE"]
@@ -47,36 +52,44 @@ def run_registry(
     """
     home.require()
     hubs = Hubs.of(home, measure_effect)
-    listener = listen(settings.host, settings.port)
+    listener = listen(settings.host, settings.port, keyed=settings.keyed)
     log_to_stderr(settings.log_format)
-    with contextlib.closing(listener), contextlib.closing(hubs):
-        app = make_registry_app(hubs, Uploads(home), settings)
+    with (
+        contextlib.closing(listener),
+        contextlib.closing(hubs),
+        # The event loop will run in this thread.
+        Registry.open(home) as registry,
+    ):
+        app = make_registry_app(registry, hubs, Uploads(home), settings)
         uvloop.run(_serve(app, listener, announce))
 
 
-def make_registry_app(hubs: Hubs, uploads: Uploads, settings: RegistrySettings) -> ASGIApp:
+def make_registry_app(
+    registry: Registry, hubs: Hubs, uploads: Uploads, settings: RegistrySettings
+) -> ASGIApp:
+    """`registry` is for looking at the API keys; the thread that serves looks at it."""
     app = bare_app()
     app.include_router(_answering())
     app.include_router(registry_routes(hubs, uploads, None, settings.signed_by))
     doors = Doors(
         app, max_body_bytes=settings.max_body_bytes, max_blob_bytes=settings.max_blob_bytes
     )
-    return Arrivals(doors)
+    keyring = Keyring(registry, required=settings.require_keys or settings.keyed)
+    return Arrivals(Access(doors, keyring))
 
 
 def _answering() -> APIRouter:
     router = APIRouter(tags=["health"])
 
-    @router.get("/health", summary="The server lives")
+    @router.get("/health", summary="The server lives", dependencies=[needs(None)])
     async def health() -> Response:
         return OrjsonResponse({"status": "ok"})
 
-    @router.get("/ready", summary="The server answers")
+    @router.get("/ready", summary="The server answers", dependencies=[needs(None)])
     async def ready() -> Response:
         return OrjsonResponse({"state": "ready", "engine": None})
 
-    @router.api_route("/v1/{path:path}", methods=_METHODS, include_in_schema=False)
-    async def no_engine(path: str) -> Response:
+    async def no_engine() -> Response:
         return refusal(
             404,
             "no_engine",
@@ -84,6 +97,14 @@ def _answering() -> APIRouter:
             " Ask one that was started with `hub serve` alone",
         )
 
+    for path in ("/v1/{path:path}", *(path for path in ROUTES if not path.startswith("/v1/"))):
+        router.add_api_route(
+            path,
+            no_engine,
+            methods=_METHODS,
+            include_in_schema=False,
+            dependencies=[needs("infer")],
+        )
     return router
 
 

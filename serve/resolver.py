@@ -5,6 +5,9 @@ process publishes, promotes or rolls back holds from the next request on. Only n
 kept. The registry belongs to the event loop's thread; a lookup takes well under a millisecond.
 
 The gateway itself never writes to the registry: its own writes would not move `data_version`.
+
+A caller whose key is limited to namespaces is answered from behind a fence (`serve.views`): what
+is outside is found, told and hinted at exactly as what was never published.
 """
 
 from dataclasses import dataclass
@@ -13,7 +16,9 @@ from hub.errors import InvalidReference, UnknownReference, UsageError
 from hub.names import AdapterRef, AutoRef, BaseRef, parse_reference
 from hub.records import Base, Version
 from hub.registry import Registry
+from serve.caller import caller
 from serve.signed import SignedOnly
+from serve.views import Views
 
 _CACHE_SIZE = 4096
 
@@ -46,12 +51,13 @@ class Arm:
 
 
 class Resolver:
-    def __init__(self, registry: Registry, base: Base, signed: SignedOnly) -> None:
-        self._registry = registry
+    def __init__(self, views: Views, base: Base, signed: SignedOnly) -> None:
+        self._registry = views.whole
+        self._views = views
         self._base = base
         self._signed = signed
-        self._known: dict[str, Arm] = {}
-        self._data_version = registry.data_version()
+        self._known: dict[tuple[frozenset[str] | None, str], Arm] = {}
+        self._data_version = views.whole.data_version()
 
     def resolve(self, model: str) -> Arm:
         """What `model` means now.
@@ -66,12 +72,13 @@ class Resolver:
         if data_version != self._data_version:
             self._known.clear()
             self._data_version = data_version
-        arm = self._known.get(model)
+        key = (caller.get().namespaces, model)
+        arm = self._known.get(key)
         if arm is None:
             arm = self._look_up(model)
             if len(self._known) >= _CACHE_SIZE:
                 self._known.clear()
-            self._known[model] = arm
+            self._known[key] = arm
         return arm
 
     def _look_up(self, model: str) -> Arm:
@@ -99,7 +106,7 @@ class Resolver:
 
     def _version(self, reference: AdapterRef) -> Version:
         try:
-            version = self._registry.resolve(reference)
+            version = self._seen().resolve(reference)
         except UnknownReference as error:
             hint = " ".join(part for part in (error.hint, self._base_is()) if part)
             raise UnknownReference(error.message, hint=hint) from error
@@ -112,11 +119,14 @@ class Resolver:
         self._signed.require(version)
         return version
 
+    def _seen(self) -> Registry:
+        return self._views.of(caller.get())
+
     def _what_is(self) -> str:
-        names = [entry.name for entry in self._registry.summaries() if entry.newest is not None]
+        names = [entry.name for entry in self._seen().summaries() if entry.newest is not None]
         shown = ", ".join(names[:20]) + (f" ({len(names)} in all)" if len(names) > 20 else "")
         adapters = f"There are the adapters: {shown}." if names else "No adapter is published yet."
-        return f"{adapters} {self._base_is()}"
+        return f"{adapters}{self._seen().fence.hint} {self._base_is()}"
 
     def _base_is(self) -> str:
         return f"The base is 'base' or '{self._base.name}'."

@@ -1,47 +1,70 @@
 """What a gateway is told when it starts; checked once, frozen after.
 
-Where it may listen is decided here: loopback only. API keys do not exist in this version, so any
-other address would hand the adapters, the log and the engine to everybody who can reach it.
+Where it may listen is decided here: on loopback only, unless the hub has an API key. Without one,
+any other address would hand the adapters, the log and the engine to everybody who can reach it.
 
 Nothing here reads files, the environment or the registry: the caller brings the base.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hub.errors import AddressRefused, InvalidConfig
 from hub.keys import PublicKey
 from hub.records import Base
+from serve.engines.spec import EngineSpec, Loading
 from serve.logs import LogFormat
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 # vLLM compiles its kernels for these and refuses every other value of --max-lora-rank.
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+_RANK_ROOM = 64
+_CPU_SLOTS = (32, 128)
 _LIMITS = ("max_body_bytes", "max_blob_bytes")
+
+
+def rank_for(highest: int) -> int:
+    """The least `max_lora_rank` for adapters up to this rank, and for what may come (64)."""
+    return next(rank for rank in LORA_RANKS if rank >= max(highest, _RANK_ROOM))
+
+
+def cpu_slots_for(adapters: int, max_loras: int) -> int:
+    """The `max_cpu_loras` that holds so many adapters at once, within what is cheap."""
+    least = max(_CPU_SLOTS[0], max_loras)
+    # One slot stays free (see Settings), and some are for versions that are on their way out.
+    return max(least, min(adapters + 8, _CPU_SLOTS[1]))
 
 
 @dataclass(frozen=True)
 class Settings:
     """`max_loras` adapters run in one batch, `max_cpu_loras` are held by the engine at once.
 
-    `engine_url` names an engine that somebody else runs; the settings that shape an engine
-    (`engine_args`, ranks, `kv_cache_gib`) are then that person's business. `request_timeout_s`
+    `engines` of vLLM are started here, unless `engines_elsewhere` names some that somebody else
+    runs; the settings that shape an engine (`engine_args`, ranks, `kv_cache_gib`) are then that
+    person's business. Those that load lazily find adapters in `adapter_folder`, a folder or a URL
+    that fsspec knows, which they and the gateway see. `request_timeout_s`
     bounds the wait for an answer's first byte, queueing included, and every later silence.
     `max_running` requests are at the engine at once and `max_waiting` more may wait for their turn;
     further ones are refused. `log_format` is text (warnings) or json (every request too).
     `drain_s` is how long requests may finish after the gateway was told to stop. `max_blob_bytes`
-    bounds a file that is sent to be published, `max_body_bytes` every other body. With `signed_by`,
+    bounds a file that is sent to be published, `max_body_bytes` every other body. `pins` are
+    references whose versions are loaded at start and never evicted. With `signed_by`,
     only versions that one of these keys has signed are served, and the base; the files of others
-    are not given out.
+    are not given out. `keyed` says that the registry has a living API key: then everybody must come
+    with one, and `host` may be any address; `require_keys` wants them even while there is none.
 
     Raises:
         InvalidConfig: naming every unusable setting.
-        AddressRefused: when `host` is not a loopback address.
+        AddressRefused: as `check_address`.
     """
 
     base: Base
     host: str = "127.0.0.1"
     port: int = 8000
-    engine_url: str | None = None
+    engines: int = 1
+    engines_elsewhere: tuple[EngineSpec, ...] = ()
+    adapter_folder: str | None = None
+    pins: tuple[str, ...] = ()
     max_loras: int = 8
     max_cpu_loras: int = 32
     max_lora_rank: int = 64
@@ -56,12 +79,14 @@ class Settings:
     max_body_bytes: int = 8 * 1024 * 1024
     max_blob_bytes: int = 8 * 1024**3
     signed_by: tuple[PublicKey, ...] = ()
+    keyed: bool = False
+    require_keys: bool = False
 
     def __post_init__(self) -> None:
         problems = list(self._problems())
         if problems:
             raise InvalidConfig(problems, where="hub serve")
-        check_address(self.host)
+        check_address(self.host, keyed=self.keyed)
 
     def _problems(self) -> list[str]:
         found = _port_problems(self.port)
@@ -74,8 +99,9 @@ class Settings:
         if self.max_cpu_loras < max(2, self.max_loras):
             least = max(2, self.max_loras)
             found.append(f"max_cpu_loras is {self.max_cpu_loras}: use {least} or more")
-        if self.engine_url is not None and not self.engine_url.startswith(("http://", "https://")):
-            found.append(f"engine is '{self.engine_url}': use http://HOST:PORT")
+        if self.engines < 1:
+            found.append(f"engines is {self.engines}: use 1 or more")
+        found += self._problems_elsewhere()
         amounts = ("kv_cache_gib", "startup_timeout_s", "request_timeout_s", *_LIMITS)
         found += [f"{name} must be above 0" for name in amounts if getattr(self, name) <= 0]
         if self.max_running < 1:
@@ -86,6 +112,18 @@ class Settings:
             found.append("drain_s can't be below 0")
         return found
 
+    def _problems_elsewhere(self) -> Iterator[str]:
+        urls = [spec.url for spec in self.engines_elsewhere]
+        for url in sorted({url for url in urls if urls.count(url) > 1}):
+            yield f"the engine {url} is given more than once"
+        if urls and self.engines > 1:
+            yield "engines counts those that are started here, and there are some elsewhere"
+        lazy = [spec.url for spec in self.engines_elsewhere if spec.loads is Loading.LAZY]
+        if lazy and self.adapter_folder is None:
+            yield f"{lazy[0]} loads lazily: say where it finds adapters, with --adapter-folder"
+        if self.adapter_folder is not None and not lazy:
+            yield "adapter_folder is for engines that load lazily, and there is none"
+
 
 @dataclass(frozen=True)
 class RegistrySettings:
@@ -93,7 +131,7 @@ class RegistrySettings:
 
     Raises:
         InvalidConfig: naming every unusable setting.
-        AddressRefused: when `host` is not a loopback address.
+        AddressRefused: as `check_address`.
     """
 
     host: str = "127.0.0.1"
@@ -102,24 +140,27 @@ class RegistrySettings:
     max_body_bytes: int = 8 * 1024 * 1024
     max_blob_bytes: int = 8 * 1024**3
     signed_by: tuple[PublicKey, ...] = ()
+    keyed: bool = False
+    require_keys: bool = False
 
     def __post_init__(self) -> None:
         problems = _port_problems(self.port)
         problems += [f"{name} must be above 0" for name in _LIMITS if getattr(self, name) <= 0]
         if problems:
             raise InvalidConfig(problems, where="hub serve")
-        check_address(self.host)
+        check_address(self.host, keyed=self.keyed)
 
 
 def _port_problems(port: int) -> list[str]:
     return [] if 0 <= port <= 65535 else [f"port is {port}: use 0 (any free one) to 65535"]
 
 
-def check_address(host: str) -> None:
-    """Raises AddressRefused unless `host` is this machine's own loopback."""
-    if host not in LOOPBACK:
+def check_address(host: str, *, keyed: bool) -> None:
+    """Raises AddressRefused unless `host` is this machine's own loopback, or the hub has a living
+    API key (`keyed`)."""
+    if host not in LOOPBACK and not keyed:
         raise AddressRefused(
-            f"the gateway listens on this machine only, not on '{host}': API keys don't exist "
-            "in this version, so everybody who reaches it could use and read everything",
-            hint="Keep 127.0.0.1 and put a proxy that authenticates in front of it.",
+            f"this hub has no API key, so it listens on this machine only, not on '{host}':"
+            " everybody who reaches it could use and read everything",
+            hint="Make one first: `hub keys create NAME` (`--scope admin` for your own).",
         )

@@ -4,8 +4,11 @@ The order (lease, look, make) is the gateway's half of the agreement in `hub.lea
 process deletes is either seen here or kept until it is put back.
 """
 
+import contextlib
+from collections.abc import Iterable
 from pathlib import Path
 
+from hub.errors import UnknownReference
 from hub.home import Home
 from hub.leases import Leases
 from hub.names import AdapterRef, Number
@@ -42,6 +45,20 @@ class Shelf:
         except BaseException:  # whatever went wrong, nothing was handed out
             self._leases.let_go(version.digest)
             raise
+
+    def find(self, engine_names: Iterable[str]) -> dict[str, Version]:
+        """Those of the names that are versions of this hub, deleted ones too."""
+        found: dict[str, Version] = {}
+        with Registry.open(self._home) as registry:
+            for engine_name in engine_names:
+                adapter, _, number = engine_name.partition("#")[0].rpartition("@")
+                # No number that SQLite could not hold; one with a sign is not of our making.
+                if number.isdecimal() and len(number) < 10:
+                    with contextlib.suppress(UnknownReference):
+                        version = registry.versions.ever(adapter, int(number))
+                        if version.engine_name == engine_name:
+                            found[engine_name] = version
+        return found
 
     def put_back(self, version: Version) -> None:
         self._leases.let_go(version.digest)

@@ -8,6 +8,14 @@ from collections.abc import AsyncIterator
 import orjson
 
 DONE = b"data: [DONE]\n\n"
+# A stream of /v1/responses has names for its events. It ends with one of the first, and begins with
+# some of the others, which an engine sends before it has done anything.
+_RESPONSE_ENDS = tuple(
+    b"event: response." + end for end in (b"completed", b"incomplete", b"failed")
+)
+_RESPONSE_OPENS = tuple(
+    b"event: response." + state for state in (b"queued", b"created", b"in_progress")
+)
 
 
 async def events(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -32,8 +40,20 @@ def is_done(event: bytes) -> bool:
     return b"[DONE]" in event and data_of(event).strip() == b"[DONE]"
 
 
-def write(value: object) -> bytes:
-    return b"data: " + orjson.dumps(value) + b"\n\n"
+def is_last(event: bytes) -> bool:
+    """Whether an answer is whole with this event."""
+    return event.startswith(_RESPONSE_ENDS) or is_done(event)
+
+
+def is_opening(event: bytes) -> bool:
+    """Whether it says no more than that the request has arrived."""
+    return event.startswith(_RESPONSE_OPENS)
+
+
+def write(value: object, name: str | None = None) -> bytes:
+    """An event with `value` as its data, under a name where the stream has names."""
+    head = b"event: " + name.encode() + b"\n" if name else b""
+    return head + b"data: " + orjson.dumps(value) + b"\n\n"
 
 
 def _end_of_event(buffer: bytes) -> int:

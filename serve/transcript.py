@@ -1,6 +1,6 @@
 """What an answer says, gathered while it passes: text, finish reasons, usage, tool calls.
 
-It reads copies and changes nothing. Chunks that are not JSON, or not shaped like a completion, are
+It reads copies and changes nothing. Chunks that are not JSON, or not shaped like an answer, are
 passed over: the engine is free to send more than this knows of.
 """
 
@@ -12,40 +12,37 @@ _KEPT_ONCE = frozenset({"role", "id", "type", "name"})
 
 
 class Transcript:
-    """Feed it a whole body, or a stream's data one by one."""
+    """Feed it a whole body, or a stream's data one by one. What all kinds of answers have."""
+
+    # How the endpoint calls the two counts of its usage.
+    _prompt_count = "prompt_tokens"
+    _completion_count = "completion_tokens"
 
     def __init__(self) -> None:
-        self._choices: dict[int, dict[str, Any]] = {}
         self._usage: dict[str, Any] | None = None
         self.error: dict[str, Any] | None = None
 
     def add_body(self, body: bytes) -> None:
-        answer = _object(body)
-        for choice in _objects(answer.get("choices")):
-            self._choices[_index(choice)] = choice
-        self._note(answer)
+        self._note(as_object(body))
 
     def add_data(self, data: bytes) -> str:
-        """Take in one chunk of a stream; returns what it adds to the first choice's text."""
-        chunk = _object(data)
-        added = ""
-        for part in _objects(chunk.get("choices")):
-            index = _index(part)
-            choice = self._choices.setdefault(index, {"index": index})
-            text = _merge(choice, part)
-            added += text if index == 0 else ""
-        self._note(chunk)
-        return added
+        """Take in one chunk of a stream; returns what it adds to `answer`."""
+        self._note(as_object(data))
+        return ""
 
     @property
     def answer(self) -> str:
-        """The first choice's text; empty where it only calls tools."""
-        if not self._choices:
-            return ""
-        first = self._choices[min(self._choices)]
-        message = first.get("message")
-        text = message.get("content") if isinstance(message, dict) else first.get("text")
-        return text if isinstance(text, str) else ""
+        """The answer's text; empty where there is none."""
+        return ""
+
+    @property
+    def response(self) -> str:
+        """What is kept of the answer, as JSON text, for the log."""
+        return orjson.dumps({"usage": self._usage}).decode()
+
+    @property
+    def finish_reasons(self) -> list[str]:
+        return []
 
     @property
     def reason(self) -> str:
@@ -53,18 +50,12 @@ class Transcript:
         return str((self.error or {}).get("message") or "no reason given")
 
     @property
-    def response(self) -> str:
-        """Choices and usage as JSON text, for the log."""
-        choices = [self._choices[index] for index in sorted(self._choices)]
-        return orjson.dumps({"choices": choices, "usage": self._usage}).decode()
-
-    @property
     def prompt_tokens(self) -> int | None:
-        return self._count("prompt_tokens")
+        return self._count(self._prompt_count)
 
     @property
     def completion_tokens(self) -> int | None:
-        return self._count("completion_tokens")
+        return self._count(self._completion_count)
 
     def _count(self, name: str) -> int | None:
         count = (self._usage or {}).get(name)
@@ -76,6 +67,50 @@ class Transcript:
         if answer.get("error"):
             error = answer["error"]
             self.error = error if isinstance(error, dict) else {"message": str(error)}
+
+
+class Choices(Transcript):
+    """Of chat completions and completions; `answer` is the first choice's text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._choices: dict[int, dict[str, Any]] = {}
+
+    def add_body(self, body: bytes) -> None:
+        answer = as_object(body)
+        for choice in _objects(answer.get("choices")):
+            self._choices[_index(choice)] = choice
+        self._note(answer)
+
+    def add_data(self, data: bytes) -> str:
+        chunk = as_object(data)
+        added = ""
+        for part in _objects(chunk.get("choices")):
+            index = _index(part)
+            choice = self._choices.setdefault(index, {"index": index})
+            text = _merge(choice, part)
+            added += text if index == 0 else ""
+        self._note(chunk)
+        return added
+
+    @property
+    def answer(self) -> str:
+        if not self._choices:
+            return ""
+        first = self._choices[min(self._choices)]
+        message = first.get("message")
+        text = message.get("content") if isinstance(message, dict) else first.get("text")
+        return text if isinstance(text, str) else ""
+
+    @property
+    def response(self) -> str:
+        choices = [self._choices[index] for index in sorted(self._choices)]
+        return orjson.dumps({"choices": choices, "usage": self._usage}).decode()
+
+    @property
+    def finish_reasons(self) -> list[str]:
+        reasons = (self._choices[index].get("finish_reason") for index in sorted(self._choices))
+        return [reason for reason in reasons if isinstance(reason, str)]
 
 
 def _index(choice: dict[str, Any]) -> int:
@@ -125,7 +160,8 @@ def _join_list(whole: Any, parts: list[Any]) -> None:
             _join(same[0], part)
 
 
-def _object(data: bytes) -> dict[str, Any]:
+def as_object(data: bytes) -> dict[str, Any]:
+    """A JSON object; an empty one where it is none."""
     try:
         value = orjson.loads(data)
     except orjson.JSONDecodeError:

@@ -1,11 +1,14 @@
 """How many requests the engine has at once, how many wait, and who is next.
 
-A lane is who a request counts for, from coarse to fine: today the adapter alone, `("support",)`;
-with API keys it would be the key and then the adapter. Lanes share by max-min fairness: a turn goes
+A lane is who a request counts for, from coarse to fine: the API key ('' without one) and then the
+adapter. Lanes share by max-min fairness: a turn goes
 to the lane that has the fewest running, in rotation among equals; within a lane, to who came first.
 So one lane may use everything while it is alone, and yields with every answer that ends when it is
 not. When the queue is full, the newest request of the longest lane is refused rather than whoever
 comes next (longest queue drop, McKenney 1991): a flood fills only its own part of the queue.
+
+A key may have a limit of its own: so many of its requests run, `WAITING_PER_RUNNING` times as many
+wait, and the next is refused, however idle the rest is.
 
 Absent on purpose: weights, and taking a turn back from a request that runs.
 """
@@ -19,6 +22,8 @@ from collections.abc import Iterator
 from hub.errors import Overloaded
 
 Lane = tuple[str, ...]
+# The proportion of the gateway's own limits.
+WAITING_PER_RUNNING = 4
 
 _PACE_WEIGHT = 0.1
 _RETRY_AFTER_MOST_S = 60
@@ -31,6 +36,7 @@ class Turns:
         self.refused = 0
         self._running_most = running
         self._waiting_most = waiting
+        self._most: dict[Lane, int] = {}
         self._running_in: Counter[Lane] = Counter()
         self._waiting_in: Counter[Lane] = Counter()
         # In the order in which they were last served.
@@ -38,19 +44,32 @@ class Turns:
         self._pace_s = 0.0
         self._last_release = 0.0
 
-    async def take(self, lane: Lane) -> "Turn":
-        """A turn, at once or after a wait that the caller bounds; release it.
+    async def take(self, lane: Lane, *, most: int | None = None) -> "Turn":
+        """A turn, at once or after a wait that the caller bounds; release it. No more than `most`
+        run at once of all lanes with this one's first part.
 
         Raises:
-            Overloaded: when the queue is full and this lane fills most of it.
+            Overloaded: when the queue is full and this lane fills most of it, or its own part is.
         """
-        # Where anybody waits, everything is taken: a turn that ends goes straight to the next.
-        if self.running < self._running_most:
+        self._limit(lane[:1], most)
+        # Where anybody waits, everything that they may have is taken: a turn that ends goes
+        # straight to the next.
+        if self.running < self._running_most and self._may_run(lane):
             self._start(lane)
             return Turn(self, lane, 0.0)
         began = time.monotonic()
         await self._wait(lane)
         return Turn(self, lane, time.monotonic() - began)
+
+    def _limit(self, group: Lane, most: int | None) -> None:
+        if most is not None:
+            self._most[group] = most
+        elif group in self._most:
+            del self._most[group]
+
+    def _may_run(self, lane: Lane) -> bool:
+        most = self._most.get(lane[:1])
+        return most is None or self._running_in[lane[:1]] < most
 
     def _start(self, lane: Lane) -> None:
         self.running += 1
@@ -62,8 +81,8 @@ class Turns:
         _take_off(self._running_in, lane)
         if self._lines:
             self._note_pace()
-        while self._lines:
-            lane, turn = self._next()
+        while (following := self._next()) is not None:
+            lane, turn = following
             if not turn.done():  # it may have been cancelled in the same moment
                 self._start(lane)
                 turn.set_result(None)
@@ -72,6 +91,7 @@ class Turns:
     # -- waiting ----------------------------------------------------------------------------------
 
     async def _wait(self, lane: Lane) -> None:
+        self._refuse_beyond_own(lane)
         if self.waiting >= self._waiting_most:
             self._make_place(lane)
         if not self._lines:
@@ -89,14 +109,30 @@ class Turns:
                 self._leave(lane)
             raise
 
-    def _next(self) -> "tuple[Lane, asyncio.Future[None]]":
-        """Whose turn it is, taken off the queue."""
-        lane = min(self._lines, key=lambda lane: [self._running_in[g] for g in _groups(lane)])
+    def _next(self) -> "tuple[Lane, asyncio.Future[None]] | None":
+        """Whose turn it is, taken off the queue; None when nobody who waits may run."""
+        free = filter(self._may_run, self._lines) if self._most else self._lines
+        lane = min(
+            free, key=lambda lane: [self._running_in[g] for g in _groups(lane)], default=None
+        )
+        if lane is None:
+            return None
         line = self._lines.pop(lane)
         turn = line.popleft()
         self._lines[lane] = line
         self._leave(lane)
         return lane, turn
+
+    def _refuse_beyond_own(self, lane: Lane) -> None:
+        most = self._most.get(lane[:1])
+        if most is None or self._waiting_in[lane[:1]] < most * WAITING_PER_RUNNING:
+            return
+        self.refused += 1
+        raise Overloaded(
+            f"{self._running_in[lane[:1]]} requests of this API key run and"
+            f" {self._waiting_in[lane[:1]]} wait, which is all it may have",
+            retry_after_s=self._retry_after_s(),
+        )
 
     def _make_place(self, lane: Lane) -> None:
         """Refuse the newest of the longest lane, the newcomer counted in."""

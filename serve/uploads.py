@@ -3,6 +3,9 @@
 They lie in the hub's scratch space as `upload-<sha256>` until a publish takes them from there into
 the store. What no publish takes (its client died) is half-written scratch like any other, and goes
 with `hub gc`. A client asks first which files the hub has (`HEAD`), so known bytes never travel.
+
+Whose key is limited to namespaces has uploads of its own, and of the store sees the files of its
+own adapters only: else a hash alone would tell that somebody here has a file, and publish it.
 """
 
 import asyncio
@@ -14,28 +17,35 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from hub.blobs import Blobs, sync
+from hub.blobs import sync
 from hub.errors import FilesMissing, HubError, InvalidData, StoreUnavailable
 from hub.filenames import require_plain_name
 from hub.home import Home
 from hub.local import LocalHub
 from hub.manifest import FileEntry
 from hub.wire import UPLOADED
+from serve.caller import Caller
 
 # Enough at once to make the thread's switch cheap, and little beside an adapter.
 _PIECE = 1 << 20
 
 
 class Uploads:
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: Home, owner: str = "") -> None:
+        self._home = home
         self._scratch = home.scratch
+        self._owner = f"{owner}-" if owner else ""
 
-    def size(self, blobs: Blobs, sha256: str) -> int | None:
+    def of(self, caller: Caller) -> "Uploads":
+        """Those that a caller may see."""
+        return self if caller.namespaces is None else Uploads(self._home, caller.id)
+
+    def size(self, hub: LocalHub, sha256: str) -> int | None:
         """Bytes of a file that the hub has, as an upload or in its store; None without it."""
         try:
             return self._path(sha256).stat().st_size
         except FileNotFoundError:
-            return blobs.size(sha256)
+            return hub.store.blobs.size(sha256) if _may_know(hub, sha256) else None
 
     async def receive(self, sha256: str, pieces: AsyncIterator[bytes]) -> int:
         """Write a body to disk as it comes; returns its size in bytes.
@@ -79,7 +89,7 @@ class Uploads:
         self._scratch.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix="publish-", dir=self._scratch))
         try:
-            missing = [f.sha256 for f in files if not self._place(hub.store.blobs, f, folder)]
+            missing = [f.sha256 for f in files if not self._place(hub, f, folder)]
             if missing:
                 raise FilesMissing(
                     f"{len(missing)} of {len(files)} files are not here",
@@ -93,18 +103,24 @@ class Uploads:
         for file in files:
             self._path(file.sha256).unlink(missing_ok=True)
 
-    def _place(self, blobs: Blobs, file: FileEntry, folder: Path) -> bool:
+    def _place(self, hub: LocalHub, file: FileEntry, folder: Path) -> bool:
         """A copy, not a link: what a check has seen must not be changed by a second upload."""
         try:
             shutil.copyfile(self._path(file.sha256), folder / file.path)
         except FileNotFoundError:
-            if not blobs.exists(file.sha256):
+            if not (_may_know(hub, file.sha256) and hub.store.blobs.exists(file.sha256)):
                 return False
-            blobs.fetch(file, folder / file.path)
+            hub.store.blobs.fetch(file, folder / file.path)
         return True
 
     def _path(self, sha256: str) -> Path:
-        return self._scratch / f"upload-{sha256}"
+        return self._scratch / f"upload-{self._owner}{sha256}"
+
+
+def _may_know(hub: LocalHub, sha256: str) -> bool:
+    """Whether a file of the store is the caller's to know of."""
+    registry = hub.registry
+    return registry.fence.namespaces is None or registry.versions.names_file(sha256)
 
 
 class _Upload:

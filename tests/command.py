@@ -26,6 +26,8 @@ class Hub:
     home: Path
     server: str | None = None
     home_variable: str | None = None
+    key: str | None = None
+    key_file: str | None = None
 
     def __call__(
         self, *arguments: object, stdin: str | None = None, timeout: float = 300
@@ -45,7 +47,12 @@ class Hub:
     def environment(self) -> dict[str, str]:
         """This process's environment, less what would lead `hub` elsewhere."""
         own = {key: value for key, value in os.environ.items() if not key.startswith("HUB_")}
-        given = {"HUB_SERVER": self.server, "HUB_HOME": self.home_variable}
+        given = {
+            "HUB_SERVER": self.server,
+            "HUB_HOME": self.home_variable,
+            "HUB_KEY": self.key,
+            "HUB_KEY_FILE": self.key_file,
+        }
         return {**own, **{key: value for key, value in given.items() if value}}
 
     def ok(self, *arguments: object, stdin: str | None = None) -> Result:

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from hub.cli.apikey import key_from_environment
 from hub.cli.evaluate import server_option
 from hub.cli.output import json_option, note, print_json
 from hub.errors import EngineError, EngineUnavailable
@@ -37,7 +38,11 @@ def chat(
     require_extra("serve", "openai")
     from openai import APIConnectionError, APIError, APIStatusError, OpenAI
 
-    client = OpenAI(base_url=f"{server.rstrip('/')}/v1", api_key="none", max_retries=0)
+    client = OpenAI(
+        base_url=f"{server.rstrip('/')}/v1",
+        api_key=key_from_environment() or "none",
+        max_retries=0,
+    )
     messages = [{"role": "system", "content": system}] if system else []
     messages.append({"role": "user", "content": prompt})
     try:

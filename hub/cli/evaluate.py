@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hub.cli.apikey import key_from_environment
 from hub.cli.output import hint, json_option, percent, print_json, print_table, progress_bar
 from hub.cli.where import hub_option, open_hub
 from hub.errors import InvalidData
@@ -99,6 +100,7 @@ def evaluate(
                 max_tokens=max_tokens,
                 concurrency=concurrency,
                 progress=lambda: bar_.advance(task),
+                key=key_from_environment(),
             )
         _require_same(version, ours, server)
         right = METRICS[chosen]

@@ -1,8 +1,9 @@
 """`hub serve`: the gateway and its engine."""
 
 import shlex
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -15,10 +16,35 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="A loopback address.")
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Where to listen; without API keys on loopback only.",
+)
 @click.option("--port", default=8000, show_default=True, help="0 takes any free one.")
 @click.option("--base", "base_name", help="The base to serve; default: the hub's default base.")
-@click.option("--engine", "engine_url", metavar="URL", help="A vLLM that is running already.")
+@click.option("--engines", default=1, show_default=True, help="How many of vLLM to start.")
+@click.option(
+    "--engine",
+    "engines_elsewhere",
+    multiple=True,
+    metavar="URL[,OPTIONS]",
+    help="One that is running already. Repeatable. Options: loads=explicit|lazy, api=vllm|sglang, "
+    "name={base}:{name}.",
+)
+@click.option(
+    "--adapter-folder",
+    metavar="DIR|URL",
+    help="Where engines with loads=lazy find adapters; the hub puts them there.",
+)
+@click.option(
+    "--pin",
+    "pins",
+    multiple=True,
+    metavar="REF",
+    help="Load this at start and keep it loaded; a name follows its alias. Repeatable.",
+)
 @click.option("--registry-only", is_flag=True, help="No engine: keep the registry for others.")
 @click.option(
     "--signed-by",
@@ -28,9 +54,20 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Serve only versions signed by a key in this file (.pub, PEM). Repeatable.",
 )
+@click.option(
+    "--require-keys", is_flag=True, help="Want API keys even while there is none: see hub keys."
+)
 @click.option("--max-loras", default=8, show_default=True, help="Adapters in one batch.")
-@click.option("--max-cpu-loras", default=32, show_default=True, help="Adapters loaded at once.")
-@click.option("--max-lora-rank", default=64, show_default=True, help="The highest rank served.")
+@click.option(
+    "--max-cpu-loras",
+    type=int,
+    help="Adapters loaded at once; default: by the number of adapters, 32 to 128.",
+)
+@click.option(
+    "--max-lora-rank",
+    type=int,
+    help="The highest rank served; default: the registry's highest, at least 64.",
+)
 @click.option("--kv-cache-gib", default=1, show_default=True, help="KV cache of a CPU engine.")
 @click.option("--engine-args", default="", metavar="ARGS", help="Passed to vLLM as they are.")
 @click.option("--startup-timeout", default=600.0, show_default=True, help="Seconds.")
@@ -52,12 +89,16 @@ def serve(
     host: str,
     port: int,
     base_name: str | None,
-    engine_url: str | None,
+    engines: int,
+    engines_elsewhere: tuple[str, ...],
+    adapter_folder: str | None,
+    pins: tuple[str, ...],
     registry_only: bool,
     signed_by: tuple[Path, ...],
+    require_keys: bool,
     max_loras: int,
-    max_cpu_loras: int,
-    max_lora_rank: int,
+    max_cpu_loras: int | None,
+    max_lora_rank: int | None,
     kv_cache_gib: int,
     engine_args: str,
     startup_timeout: float,
@@ -82,25 +123,43 @@ def serve(
     home = Home.from_environment()
     if registry_only:
         _refuse_engine_options(context)
-        _serve_registry(home, host, port, log_format, _keys(signed_by))
+    keyed, let_in = _who_is_let_in(home, require_keys)
+    if registry_only:
+        _serve_registry(
+            home,
+            log_format=log_format,
+            host=host,
+            port=port,
+            signed_by=_keys(signed_by),
+            keyed=keyed,
+            require_keys=require_keys,
+            let_in=let_in,
+        )
         return
     with Registry.open(home) as registry:
         base = registry.bases.get(base_name)
+        adapters, highest_rank = registry.load_on(base)
     require_extra("serve", "fastapi", "aiohttp", "uvicorn", "orjson")
-    if engine_url is None:
+    if not engines_elsewhere:
         require_extra("cpu", "vllm")
     from hub.cli.effect_process import EffectProcess
+    from serve.engines.spec import EngineSpec
     from serve.run import run_gateway
-    from serve.settings import Settings
+    from serve.settings import Settings, cpu_slots_for, rank_for
 
     settings = Settings(
         base=base,
         host=host,
         port=port,
-        engine_url=engine_url,
+        engines=engines,
+        engines_elsewhere=tuple(map(EngineSpec.parse, engines_elsewhere)),
+        adapter_folder=adapter_folder,
+        pins=tuple(dict.fromkeys(pins)),
         max_loras=max_loras,
-        max_cpu_loras=max_cpu_loras,
-        max_lora_rank=max_lora_rank,
+        max_cpu_loras=(
+            cpu_slots_for(adapters, max_loras) if max_cpu_loras is None else max_cpu_loras
+        ),
+        max_lora_rank=rank_for(highest_rank) if max_lora_rank is None else max_lora_rank,
         kv_cache_gib=kv_cache_gib,
         engine_args=_split(engine_args),
         startup_timeout_s=startup_timeout,
@@ -109,19 +168,16 @@ def serve(
         max_waiting=max_waiting,
         log_format=log_format,
         signed_by=_keys(signed_by),
+        keyed=keyed,
+        require_keys=require_keys,
     )
     _tell_keys(settings.signed_by)
     with EffectProcess() as effect:
-        run_gateway(home, settings, measure_effect=effect, announce=note)
+        run_gateway(home, settings, measure_effect=effect, announce=_announcing(let_in))
 
 
-def _serve_registry(
-    home: "Home",
-    host: str,
-    port: int,
-    log_format: Literal["text", "json"],
-    signed_by: "tuple[PublicKey, ...]",
-) -> None:
+def _serve_registry(home: "Home", let_in: str, **asked: Any) -> None:
+    """`asked` are the settings of a server without an engine."""
     from hub.cli.effect_process import EffectProcess
     from hub.cli.extras import require_extra
 
@@ -129,15 +185,15 @@ def _serve_registry(
     from serve.registry_server import run_registry
     from serve.settings import RegistrySettings
 
-    settings = RegistrySettings(host=host, port=port, log_format=log_format, signed_by=signed_by)
-    _tell_keys(signed_by)
+    settings = RegistrySettings(**asked)
+    _tell_keys(settings.signed_by)
     with EffectProcess() as effect:
-        run_registry(home, settings, measure_effect=effect, announce=note)
+        run_registry(home, settings, measure_effect=effect, announce=_announcing(let_in))
 
 
 def _refuse_engine_options(context: click.Context) -> None:
     """Raises UsageError: an option that nothing reads would look as if it did something."""
-    own = ("host", "port", "registry_only", "log_format", "signed_by")
+    own = ("host", "port", "registry_only", "log_format", "signed_by", "require_keys")
     for parameter in context.command.params:
         name = parameter.name or ""
         source = context.get_parameter_source(name)
@@ -155,6 +211,31 @@ def _keys(files: tuple[Path, ...]) -> "tuple[PublicKey, ...]":
     if files:
         require_extra("sign", "cryptography")
     return tuple(dict.fromkeys(key for file in files for key in read_public_keys(file)))
+
+
+def _who_is_let_in(home: "Home", require_keys: bool) -> tuple[bool, str]:
+    """Whether there is a living API key, and a line that says what follows from that."""
+    from hub.registry import Registry
+
+    with Registry.open(home) as registry:
+        found = registry.keys.all()
+    living = sum(key.state == "living" for key in found)
+    if living or require_keys:
+        said = f"API keys are wanted from everybody; {living or 'none'} living (`hub keys ls`)"
+    elif found:
+        said = "no living API key, so everybody on this machine is let in (`hub keys ls`)"
+    else:
+        said = "no API keys: everybody on this machine is let in (`hub keys create NAME`)"
+    return living > 0, said
+
+
+def _announcing(let_in: str) -> Callable[[str], None]:
+    def announce(text: str) -> None:
+        note(text)
+        if text.startswith("ready:"):
+            note(let_in)
+
+    return announce
 
 
 def _tell_keys(signed_by: "tuple[PublicKey, ...]") -> None:

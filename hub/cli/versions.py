@@ -160,7 +160,11 @@ def report_published(
 
 
 def _newest_run(here: "LocalHub", name: str) -> "Run":
-    finished = [run for run in here.registry.ledger.runs(name) if run.status == "finished"]
+    # The runs of a sweep that were not its best have none.
+    finished = [
+        run for run in here.registry.ledger.runs(name)
+        if run.status == "finished" and (here.home.runs / run.id / "adapter").is_dir()
+    ]  # fmt: skip
     if not finished:
         raise InvalidData(
             f"there is no finished run of '{name}' to publish",

@@ -26,9 +26,10 @@ def open_hub(hub_url: str | None) -> "Iterator[Operations]":
         with open_here() as here:
             yield here
         return
+    from hub.cli.apikey import key_from_environment
     from hub.remote import RemoteHub
 
-    with RemoteHub(hub_url) as there:
+    with RemoteHub(hub_url, key=key_from_environment()) as there:
         yield there
 
 

@@ -39,17 +39,23 @@ def ask(
     max_tokens: int,
     concurrency: int,
     progress: Callable[[], None],
+    key: str | None = None,
 ) -> list[list[Answer]]:
     """Every question to every arm, greedily; the result is `[arm][question]`.
 
-    Arms are interleaved question by question, so that a machine that slows down slows both.
+    `key` is an API key, for a server that wants one. Arms are interleaved question by question, so
+    that a machine that slows down slows both.
 
     Raises:
         EngineUnavailable: when no server answers there.
         EngineError: when the server refuses a question.
     """
     with (
-        httpx.Client(base_url=server, timeout=300) as client,
+        httpx.Client(
+            base_url=server,
+            timeout=300,
+            headers={"authorization": f"Bearer {key}"} if key else {},
+        ) as client,
         ThreadPoolExecutor(concurrency) as pool,
     ):
 

@@ -34,7 +34,8 @@ class Interaction:
 
     `adapter` is the exact version that answered (`support@3`) or `base`; `answer` is the first
     choice's text; `request` and `response` are JSON texts. Times are milliseconds from the
-    request's arrival. `status` is complete, incomplete (cut off) or failed.
+    request's arrival. `status` is complete, incomplete (cut off) or failed. `key` is the public id
+    of the API key that asked, None where the server wanted none.
     """
 
     id: str
@@ -53,6 +54,7 @@ class Interaction:
     ttft_ms: float | None = None
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    key: str | None = None
 
 
 @dataclass(frozen=True)
@@ -80,11 +82,24 @@ class Comparison:
     right_interaction: str | None
     vote: str | None
     voted_at: str | None
+    key: str | None = None
 
 
 def new_id(prefix: str) -> str:
     """Sortable by time, not guessable: `int_` and 12 hex of milliseconds and 16 random hex."""
     return f"{prefix}_{time.time_ns() // 1_000_000:012x}{secrets.token_hex(8)}"
+
+
+def unknown(interaction_id: str) -> UnknownInteraction:
+    """The one answer for an interaction that is not there, or not for whoever asks."""
+    return UnknownInteraction(
+        f"there is no interaction '{interaction_id}'",
+        hint="Its id is in the answer's x-hub-interaction-id header.",
+    )
+
+
+def unknown_comparison(comparison_id: str) -> UnknownInteraction:
+    return UnknownInteraction(f"there is no comparison '{comparison_id}'")
 
 
 _COLUMNS = tuple(field.name for field in fields(Interaction))
@@ -133,15 +148,25 @@ class InteractionLog:
         """Raises UnknownInteraction."""
         row = one(self._db, "SELECT * FROM interactions WHERE id = ?", interaction_id)
         if row is None:
-            raise UnknownInteraction(
-                f"there is no interaction '{interaction_id}'",
-                hint="Its id is in the answer's x-hub-interaction-id header.",
-            )
+            raise unknown(interaction_id)
         return Interaction(**row)
 
     def newest(self, limit: int = 20) -> list[Interaction]:
         rows = self._db.query("SELECT * FROM interactions ORDER BY id DESC LIMIT ?", [limit])
         return [Interaction(**row) for row in rows]
+
+    def most_asked(self, *, among: int, limit: int) -> list[str]:
+        """The references to adapters that were answered among the newest `among` interactions, the
+        most frequent first, and of equals the latest."""
+        rows = self._db.query(
+            "SELECT requested FROM"
+            " (SELECT id, requested, adapter, status FROM interactions ORDER BY id DESC LIMIT ?)"
+            " WHERE status = 'complete' AND adapter <> 'base'"
+            " GROUP BY requested ORDER BY COUNT(*) DESC, MAX(id) DESC"
+            " LIMIT ?",
+            [among, limit],
+        )
+        return [row["requested"] for row in rows]
 
     # -- feedback ---------------------------------------------------------------------------------
 
@@ -201,7 +226,12 @@ class InteractionLog:
     # -- comparisons ------------------------------------------------------------------------------
 
     def add_comparison(
-        self, messages: list[dict[str, Any]], left_arm: str, right_arm: str
+        self,
+        messages: list[dict[str, Any]],
+        left_arm: str,
+        right_arm: str,
+        *,
+        key: str | None = None,
     ) -> Comparison:
         comparison_id = new_id("cmp")
         with self._forced():
@@ -212,6 +242,7 @@ class InteractionLog:
                     "messages": json.dumps(messages),
                     "left_arm": left_arm,
                     "right_arm": right_arm,
+                    "key": key,
                 }
             )
         return self.comparison(comparison_id)
@@ -255,7 +286,7 @@ class InteractionLog:
         """Raises UnknownInteraction."""
         row = one(self._db, "SELECT * FROM comparisons WHERE id = ?", comparison_id)
         if row is None:
-            raise UnknownInteraction(f"there is no comparison '{comparison_id}'")
+            raise unknown_comparison(comparison_id)
         return Comparison(**{**row, "messages": json.loads(row["messages"])})
 
     def comparisons(self) -> list[Comparison]:

@@ -14,6 +14,8 @@ export class ApiError extends Error {
   }
 }
 
+const NO_KEY = "This server wants an API key. Put yours into the field under the prompt.";
+const WRONG_KEY = "The server does not know this API key: it is mistyped, was revoked, or has expired.";
 const UNREACHABLE = "The server did not answer. Is `hub serve` still running?";
 
 async function request(path, { body, signal, accept = "application/json" } = {}) {
@@ -34,6 +36,7 @@ async function request(path, { body, signal, accept = "application/json" } = {})
     if (error.name === "AbortError") throw error;
     throw new ApiError(UNREACHABLE);
   }
+  if (response.status === 401) throw new ApiError(key ? WRONG_KEY : NO_KEY, response.status);
   if (!response.ok) throw new ApiError(await errorMessage(response), response.status);
   return response;
 }

@@ -14,12 +14,14 @@ import { Engine } from "./engine.js";
 import { showAdapters, showAdaptersFailed, showResidency, showResidencyFailed } from "./side.js";
 import { Tally } from "./tally.js";
 
+const SOON = 2000; // ms until another look at what is being loaded or unloaded
 const DOUBLE_CLICK = 400; // ms in which a second press on Run is not yet meant as Stop
 
 const composer = new Composer();
 const engine = new Engine(refresh);
 const comparison = new Comparison({ composer, engine, tally: new Tally(), onerror: showError, onrun, onended: loadResidency });
 let startedAt = 0;
+let residencyTimer = 0;
 
 function showAlert(message) {
   byId("alert-text").replaceChildren(...sentence(message));
@@ -74,9 +76,12 @@ async function loadAdapters() {
 
 /** Never between Run and the reveal: who is in use, and when, would tell the sides apart. */
 async function loadResidency() {
+  clearTimeout(residencyTimer);
   if (comparison.blind) return;
   try {
-    showResidency(await api.residency());
+    const body = await api.residency();
+    if (comparison.blind) return; // asked before Run, answered after
+    if (showResidency(body)) residencyTimer = setTimeout(loadResidency, SOON);
   } catch {
     showResidencyFailed(); // a side note: the header already says when the server is gone
   }
@@ -107,7 +112,15 @@ byId("composer").addEventListener("submit", (event) => {
   else if (performance.now() - startedAt > DOUBLE_CLICK) comparison.stop();
 });
 byId("alert-close").addEventListener("click", hideAlert);
-byId("api-key").addEventListener("change", refresh);
+byId("api-key").addEventListener("change", () => {
+  hideAlert();
+  refresh();
+});
+byId("api-key").addEventListener("keydown", (event) => {
+  if (event.key !== "Enter" || event.ctrlKey || event.metaKey) return;
+  event.preventDefault(); // Enter is for the key, not for Run
+  event.target.blur();
+});
 composer.prompt.addEventListener("input", hideAlert);
 comparison.next.addEventListener("click", () => {
   composer.prompt.focus();

@@ -7,10 +7,12 @@ Absent on purpose: which adapters the gateway wants loaded (`serve.residency`), 
 like (`serve.dispatch`), and any choice among several engines.
 """
 
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
+from serve.engines.spec import Loading
 from serve.engines.wire import EngineAnswer
 
 
@@ -34,6 +36,17 @@ class Engine(Protocol):
         """The name by which the engine itself knows the base."""
 
     @property
+    def loads(self) -> Loading:
+        """Whether it is told what to load, or finds adapters by their names."""
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether the gateway started it, and is who restarts it."""
+
+    def model_name(self, engine_name: str) -> str:
+        """How a request to it names the adapter that the hub calls `engine_name`."""
+
+    @property
     def state(self) -> EngineState: ...
 
     @property
@@ -43,14 +56,15 @@ class Engine(Protocol):
         """Bring it up and keep it up; returns when it answers for the first time.
 
         Raises:
-            EngineStartFailed: when it does not come up.
+            EngineStartFailed: when it does not come up; it may be tried again.
         """
 
     async def stop(self) -> None:
         """Let go of it; an engine of our own is dead when this returns."""
 
-    async def wait_ready(self) -> int:
-        """The generation that is up, waiting for it if need be; the caller sets the time limit.
+    async def wait_ready(self, *, after: int = 0) -> int:
+        """The generation that is up, and later than `after`, waiting for it if need be; the caller
+        sets the time limit.
 
         Raises:
             EngineUnavailable: when it has been stopped.
@@ -60,7 +74,8 @@ class Engine(Protocol):
         """Find out now whether it is alive: a request saw it misbehave."""
 
     async def load(self, engine_name: str, folder: Path) -> None:
-        """Load an adapter from a folder; one that is loaded already is left as it is.
+        """Load an adapter from a folder; one that is loaded already is left as it is. Only for
+        engines that load explicitly, as `unload`.
 
         Raises:
             EngineUnavailable: when the engine can't be reached.
@@ -70,8 +85,11 @@ class Engine(Protocol):
     async def unload(self, engine_name: str) -> None:
         """Unload an adapter; one that is not there is no error. Raises as `load`."""
 
-    async def open(self, path: str, body: bytes) -> EngineAnswer:
-        """Send a request; returns at the answer's head.
+    async def adapters(self) -> list[str]:
+        """What is loaded, by the names that it was loaded under. Raises as `load`."""
+
+    async def open(self, path: str, body: bytes, headers: Mapping[str, str]) -> EngineAnswer:
+        """Send a request, with headers beyond its own; returns at the answer's head.
 
         Raises:
             EngineUnavailable: when the connection fails.

@@ -1,15 +1,17 @@
-"""vLLM's HTTP lines, spoken with aiohttp: one client for one life of one engine.
+"""vLLM's and SGLang's HTTP lines, spoken with aiohttp: one client for one life of one engine.
 
 aiohttp's exceptions end here: what fails on the way is EngineUnavailable, what the engine refuses
 is EngineRefused. Nothing is retried here, and no answer is interpreted beyond its status.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import aiohttp
 import orjson
 
 from hub.errors import EngineRefused, EngineUnavailable
+from serve.engines.spec import Api
 from serve.engines.wire import EngineAnswer, Wire
 
 # vLLM's server closes idle connections after 5 s; reusing one just then would fail a request.
@@ -17,11 +19,17 @@ _KEEPALIVE_S = 4.0
 _CONTROL_TIMEOUT = aiohttp.ClientTimeout(total=60)
 _HEALTH_TIMEOUT = aiohttp.ClientTimeout(total=10)
 _JSON = {"content-type": "application/json"}
+_HEALTH = "/health"
+# Ray Serve has no /health; its proxies say here whether they take requests.
+_RAY_HEALTH = "/-/healthz"
 
 
 class EngineClient:
-    def __init__(self, url: str, *, silence_s: float) -> None:
+    def __init__(self, url: str, *, silence_s: float, api: Api = Api.VLLM) -> None:
         self.url = url.rstrip("/")
+        # SGLang has vLLM's calls and bodies, without the /v1.
+        self._calls = "/v1" if api is Api.VLLM else ""
+        self._health = _HEALTH
         self._wire = Wire(url, silence_s=silence_s)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEPALIVE_S),
@@ -41,12 +49,19 @@ class EngineClient:
             EngineUnavailable: when nobody listens any more.
         """
         try:
-            async with self._session.get(f"{self.url}/health", timeout=_HEALTH_TIMEOUT) as response:
-                return response.status
+            status = await self._status(self._health)
+            if status == 404 and self._health == _HEALTH:
+                self._health = _RAY_HEALTH
+                status = await self._status(self._health)
+            return status
         except TimeoutError:
             return None
         except (aiohttp.ClientError, OSError) as error:
             raise _unavailable("the engine does not answer", error) from error
+
+    async def _status(self, path: str) -> int:
+        async with self._session.get(f"{self.url}{path}", timeout=_HEALTH_TIMEOUT) as response:
+            return response.status
 
     async def models(self) -> list[dict[str, object]]:
         """The engine's own /v1/models: the base, and adapters, which have a `parent`."""
@@ -58,14 +73,17 @@ class EngineClient:
         except (orjson.JSONDecodeError, KeyError, TypeError) as error:
             raise EngineRefused(f"{self.url}/v1/models is not a list of models") from error
 
+    async def adapters(self) -> list[str]:
+        return [str(model["id"]) for model in await self.models() if model.get("parent")]
+
     async def load(self, engine_name: str, folder: Path) -> None:
         status, text = await self._exchange(
             "POST",
-            "/v1/load_lora_adapter",
+            f"{self._calls}/load_lora_adapter",
             {"lora_name": engine_name, "lora_path": str(folder)},
         )
         # The name holds the digest, so what is loaded under it has the same weights.
-        if status == 200 or (status == 400 and "already been loaded" in text):
+        if status == 200 or (status == 400 and any(words in text for words in _LOADED_ALREADY)):
             return
         raise EngineRefused(
             f"the engine refused to load {engine_name.partition('#')[0]}: {_reason(status, text)}",
@@ -74,14 +92,14 @@ class EngineClient:
 
     async def unload(self, engine_name: str) -> None:
         status, text = await self._exchange(
-            "POST", "/v1/unload_lora_adapter", {"lora_name": engine_name}
+            "POST", f"{self._calls}/unload_lora_adapter", {"lora_name": engine_name}
         )
-        if status not in (200, 404):
+        if status not in (200, 404) and not (status == 400 and _NOT_LOADED in text):
             shown = engine_name.partition("#")[0]
             raise EngineRefused(f"the engine refused to unload {shown}: {_reason(status, text)}")
 
-    async def open(self, path: str, body: bytes) -> EngineAnswer:
-        return await self._wire.post(path, body)
+    async def open(self, path: str, body: bytes, headers: Mapping[str, str]) -> EngineAnswer:
+        return await self._wire.post(path, body, headers)
 
     async def _exchange(
         self, method: str, path: str, body: dict[str, str] | None = None
@@ -99,6 +117,9 @@ class EngineClient:
             raise _unavailable("the engine does not answer", error) from error
 
 
+# vLLM's words, and SGLang's.
+_LOADED_ALREADY = ("already been loaded", "already exists")
+_NOT_LOADED = "does not exist"  # SGLang's; vLLM says 404
 _LORA_OFF = (
     "Start it with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=1, "
     "on a machine that sees the hub's folder."
@@ -110,8 +131,11 @@ def _unavailable(what: str, error: BaseException) -> EngineUnavailable:
 
 
 def _reason(status: int, text: str) -> str:
-    """vLLM's error message out of its JSON, or the text's beginning."""
+    """vLLM's or SGLang's error message out of its JSON, or the text's beginning."""
     try:
-        return str(orjson.loads(text)["error"]["message"])[:500]
+        said = orjson.loads(text)
+        return str(said["error_message"] if "error_message" in said else said["error"]["message"])[
+            :500
+        ]
     except (orjson.JSONDecodeError, KeyError, TypeError):
         return f"HTTP {status} {text[:300]}"

@@ -1,4 +1,5 @@
-"""`python -m serve.engines.guard -- CMD…`: run CMD so that it can't outlive whoever started it.
+"""`python -m serve.engines.guard [--cores 0,1] -- CMD…`: run CMD so that it can't outlive whoever
+started it, on these cores only.
 
 The guard's stdin is a pipe that its parent holds open. When the pipe ends, because the parent
 closed it or was killed in any way at all, everything that CMD started gets SIGTERM and, after
@@ -33,22 +34,33 @@ Child = subprocess.Popen[bytes]
 
 
 def main(arguments: list[str]) -> int:
-    if len(arguments) < 2 or arguments[0] != "--":
-        print("usage: python -m serve.engines.guard -- COMMAND…", file=sys.stderr)
+    options, found, command = _split(arguments)
+    if not found or not command or (options and options[0] != "--cores"):
+        print("usage: python -m serve.engines.guard [--cores 0,1] -- COMMAND…", file=sys.stderr)
         return 2
+    if options:
+        # Before anything starts: children inherit it, and OpenMP makes as many threads.
+        os.sched_setaffinity(0, [int(core) for core in options[1].split(",")])
     # Terminal signals are the gateway's business: it drains first, then closes the pipe.
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     try:
-        child = _spawn(arguments[1:])
+        child = _spawn(command)
     except OSError as error:
-        print(f"can't start {arguments[1]}: {error.strerror}", file=sys.stderr)
+        print(f"can't start {command[0]}: {error.strerror}", file=sys.stderr)
         return 127
     _wait_for_either(child)
     _kill_all(child)
     status = child.wait()
     return 128 - status if status < 0 else status
+
+
+def _split(arguments: list[str]) -> tuple[list[str], bool, list[str]]:
+    if "--" not in arguments:
+        return arguments, False, []
+    at = arguments.index("--")
+    return arguments[:at], True, arguments[at + 1 :]
 
 
 def _spawn(command: list[str]) -> Child:

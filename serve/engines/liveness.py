@@ -40,8 +40,8 @@ class Liveness:
         if client is not None:
             await client.close()
 
-    async def wait_ready(self) -> int:
-        while self.state is not EngineState.READY:
+    async def wait_ready(self, *, after: int = 0) -> int:
+        while self.state is not EngineState.READY or self.generation <= after:
             if self.state is EngineState.STOPPED:
                 raise self._down()
             await self._changed.wait()

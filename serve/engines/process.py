@@ -40,12 +40,19 @@ class GuardedProcess:
 
     @classmethod
     async def start(
-        cls, command: Sequence[str], environment: Mapping[str, str], log: Path
+        cls,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        log: Path,
+        *,
+        cores: Sequence[int] = (),
     ) -> "GuardedProcess":
+        """With `cores`, the process and all that it starts run on these alone."""
+        bound = ("--cores", ",".join(map(str, cores))) if cores else ()
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as stream:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "serve.engines.guard", "--", *command),
+                *(sys.executable, "-m", "serve.engines.guard", *bound, "--", *command),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=stream,
                 stderr=stream,

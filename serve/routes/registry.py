@@ -18,6 +18,7 @@ from serve.routes.registry_adapters import adapter_routes, listing_routes, refer
 from serve.routes.registry_aliases import alias_routes, history_routes, protection_routes
 from serve.routes.registry_checks import check_routes, evaluation_routes, origin_routes
 from serve.routes.registry_files import file_routes, publishing_routes
+from serve.routes.registry_keys import key_routes
 from serve.uploads import Uploads
 
 
@@ -42,6 +43,7 @@ def registry_routes(
         origin_routes(hubs),
         evaluation_routes(hubs),
         check_routes(hubs),
+        key_routes(hubs),
         # Last: its paths take whatever no other wants.
         adapter_routes(hubs),
     ):

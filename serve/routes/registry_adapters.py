@@ -10,6 +10,7 @@ from hub.local import LocalHub
 from hub.names import parse_name
 from hub.records import AdapterSummary, Base
 from serve.answers import OrjsonResponse, tagged
+from serve.caller import needs
 from serve.hubs import Hubs
 from serve.paging import AskedPage, Page
 from serve.protocol import AdaptersOut, BaseOut
@@ -18,7 +19,7 @@ from serve.routes.asking import Who
 
 def listing_routes(hubs: Hubs, served: Base | None) -> APIRouter:
     """`served` is the base that this server's engine runs, None without an engine."""
-    router = APIRouter()
+    router = APIRouter(dependencies=[needs("infer")])
     base = BaseOut(name=served.name, digest=served.digest) if served else None
 
     @router.get("/adapters", summary="Every adapter, by name", response_model=AdaptersOut)
@@ -49,7 +50,7 @@ def listing_routes(hubs: Hubs, served: Base | None) -> APIRouter:
 
 def adapter_routes(hubs: Hubs) -> APIRouter:
     """To be included last: `{name}` takes whatever no other route wants."""
-    router = APIRouter()
+    router = APIRouter(dependencies=[needs("infer")])
 
     @router.get(
         "/adapters/{name:path}@{selector:path}",
@@ -63,6 +64,7 @@ def adapter_routes(hubs: Hubs) -> APIRouter:
         "/adapters/{name:path}@{selector:path}",
         summary="Delete a version that no alias names",
         response_model=Removed,
+        dependencies=[needs("admin")],
     )
     async def delete_version(
         who: Who, name: str, selector: str, why: str = "", whole_adapter: bool = False
@@ -77,6 +79,7 @@ def adapter_routes(hubs: Hubs) -> APIRouter:
         "/adapters/{name:path}",
         summary="Delete an adapter with all of its versions and aliases",
         response_model=Removed,
+        dependencies=[needs("admin")],
     )
     async def delete_adapter(
         who: Who, name: str, why: str = "", whole_adapter: bool = True
@@ -88,7 +91,7 @@ def adapter_routes(hubs: Hubs) -> APIRouter:
 
 def reference_routes(hubs: Hubs) -> APIRouter:
     """What a reference means; a name alone means its production."""
-    router = APIRouter()
+    router = APIRouter(dependencies=[needs("infer")])
 
     @router.get(
         "/adapters/{reference:path}/-/version",

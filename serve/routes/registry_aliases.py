@@ -7,6 +7,7 @@ from hub.facts import AliasFacts
 from hub.local import LocalHub
 from hub.records import AliasMove
 from serve.answers import OrjsonResponse, tagged
+from serve.caller import needs
 from serve.hubs import Hubs
 from serve.paging import AskedPage, Page
 from serve.protocol import AliasIn, RollbackIn
@@ -14,7 +15,7 @@ from serve.routes.asking import Who
 
 
 def alias_routes(hubs: Hubs) -> APIRouter:
-    router = APIRouter()
+    router = APIRouter(dependencies=[needs("infer")])
 
     @router.get("/aliases", summary="The aliases of all adapters", response_model=Page[AliasFacts])
     async def all_aliases(request: Request, asked: AskedPage) -> Response:
@@ -32,6 +33,7 @@ def alias_routes(hubs: Hubs) -> APIRouter:
         "/adapters/{name:path}/-/aliases/{alias}",
         summary="Point an alias at a version (promote)",
         response_model=AliasMove,
+        dependencies=[needs("admin")],
     )
     async def move(who: Who, name: str, alias: str, given: AliasIn) -> Response:
         reference = name if given.to is None else f"{name}@{given.to}"
@@ -46,6 +48,7 @@ def alias_routes(hubs: Hubs) -> APIRouter:
         "/adapters/{name:path}/-/aliases/{alias}",
         summary="Take an alias away",
         response_model=AliasMove,
+        dependencies=[needs("admin")],
     )
     async def remove(who: Who, name: str, alias: str, why: str = "") -> Response:
         move = await hubs.read(lambda hub: hub.remove_alias(name, alias, why=why), who=who)
@@ -55,12 +58,13 @@ def alias_routes(hubs: Hubs) -> APIRouter:
 
 
 def history_routes(hubs: Hubs) -> APIRouter:
-    router = APIRouter()
+    router = APIRouter(dependencies=[needs("infer")])
 
     @router.post(
         "/adapters/{name:path}/-/rollback",
         summary="Point production back at an earlier version",
         response_model=AliasMove,
+        dependencies=[needs("admin")],
     )
     async def rollback(who: Who, name: str, given: RollbackIn) -> Response:
         move = await hubs.read(lambda hub: hub.rollback(name, to=given.to, why=given.why), who=who)
@@ -87,18 +91,26 @@ def history_routes(hubs: Hubs) -> APIRouter:
 
 def protection_routes(hubs: Hubs) -> APIRouter:
     """Alias names that only a version with the gate's PASS may take, in every adapter."""
-    router = APIRouter()
+    router = APIRouter(dependencies=[needs("infer")])
 
     @router.get("/protected-aliases", summary="The protected alias names", response_model=list[str])
     async def protected(request: Request) -> Response:
         names = await hubs.read(lambda hub: hub.registry.aliases.protected())
         return tagged(request, names)
 
-    @router.put("/protected-aliases/{alias}", summary="Protect an alias name in every adapter")
+    @router.put(
+        "/protected-aliases/{alias}",
+        summary="Protect an alias name in every adapter",
+        dependencies=[needs("admin")],
+    )
     async def protect(alias: str) -> list[str]:
         return await hubs.read(lambda hub: hub.protect(alias, protected=True))
 
-    @router.delete("/protected-aliases/{alias}", summary="Stop to protect an alias name")
+    @router.delete(
+        "/protected-aliases/{alias}",
+        summary="Stop to protect an alias name",
+        dependencies=[needs("admin")],
+    )
     async def unprotect(alias: str) -> list[str]:
         return await hubs.read(lambda hub: hub.protect(alias, protected=False))
 

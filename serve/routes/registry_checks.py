@@ -19,6 +19,7 @@ from hub.facts import (
     VersionFacts,
 )
 from serve.answers import OrjsonResponse, tagged
+from serve.caller import needs
 from serve.hubs import Hubs
 from serve.protocol import GcIn, VerifyIn
 from serve.routes.registry_adapters import abroad
@@ -28,7 +29,7 @@ _NDJSON = "application/x-ndjson"
 
 def origin_routes(hubs: Hubs) -> APIRouter:
     """Where a version comes from, how it differs from another, who signed it."""
-    router = APIRouter()
+    router = APIRouter(dependencies=[needs("infer")])
 
     @router.get(
         "/adapters/{reference:path}/-/lineage",
@@ -55,6 +56,7 @@ def origin_routes(hubs: Hubs) -> APIRouter:
     @router.post(
         "/adapters/{reference:path}/-/signatures",
         status_code=201,
+        dependencies=[needs("admin")],
         summary="Keep a signature of a version's manifest",
         response_model=VersionFacts,
     )
@@ -66,7 +68,7 @@ def origin_routes(hubs: Hubs) -> APIRouter:
 
 
 def evaluation_routes(hubs: Hubs) -> APIRouter:
-    router = APIRouter()
+    router = APIRouter(dependencies=[needs("infer")])
 
     @router.get(
         "/adapters/{reference:path}/-/evaluations",
@@ -80,6 +82,7 @@ def evaluation_routes(hubs: Hubs) -> APIRouter:
     @router.post(
         "/adapters/{reference:path}/-/evaluations",
         status_code=201,
+        dependencies=[needs("admin")],
         summary="Keep an evaluation with a version: what the gate goes by",
         response_model=EvaluationFacts,
     )
@@ -92,7 +95,7 @@ def evaluation_routes(hubs: Hubs) -> APIRouter:
 
 def check_routes(hubs: Hubs) -> APIRouter:
     """POST, although they change nothing: they run the model, and no link shall start that."""
-    router = APIRouter()
+    router = APIRouter(dependencies=[needs("admin")])
 
     @router.post(
         "/adapters/{reference:path}/-/verify",

@@ -8,16 +8,18 @@ from pathlib import Path
 from fastapi import APIRouter, Request
 from starlette.responses import FileResponse, Response
 
+from hub.card import render_card
 from hub.errors import NotFound, UsageError
 from hub.facts import Published
 from hub.keys import PublicKey
 from hub.local import LocalHub
 from hub.manifest import FileEntry
-from hub.names import Digest, Number, parse_adapter_reference, parse_name
+from hub.names import AdapterRef, Digest, Number, parse_adapter_reference, parse_name
 from hub.publish import servable_folder
 from hub.store import CARD
 from hub.strictjson import require_plain
-from serve.answers import ASK_AGAIN, FOR_EVER, OrjsonResponse, has
+from serve.answers import ASK_AGAIN, OrjsonResponse, for_ever, has
+from serve.caller import caller, needs
 from serve.doors import ASKED_HEAD
 from serve.failures import refusal
 from serve.hubs import Hubs
@@ -34,7 +36,7 @@ _RANGE = re.compile(r"([0-9]{0,18})-([0-9]{0,18})")
 def file_routes(hubs: Hubs, signed_by: Sequence[PublicKey] = ()) -> APIRouter:
     """With `signed_by`, files only of versions that one of these keys has signed; the manifest
     stays open, because it is what is signed."""
-    router = APIRouter()
+    router = APIRouter(dependencies=[needs("infer")])
 
     @router.get(
         "/adapters/{reference:path}/-/files/{path}",
@@ -43,8 +45,10 @@ def file_routes(hubs: Hubs, signed_by: Sequence[PublicKey] = ()) -> APIRouter:
         responses={200: {"content": {_BINARY: {}}}, 206: {"description": "A part"}},
     )
     async def file(request: Request, reference: str, path: str) -> Response:
+        if path == CARD and caller.get().namespaces is not None:
+            return await _told_card(request, hubs, reference, signed_by)
         found, sha256 = await hubs.read(lambda hub: _file(hub, reference, path, signed_by))
-        lasts = FOR_EVER if path != CARD and _is_exact(reference) else ASK_AGAIN
+        lasts = for_ever() if path != CARD and _is_exact(reference) else ASK_AGAIN
         headers = {"etag": f'"{sha256}"', "cache-control": lasts}
         if has(request, sha256):
             return Response(status_code=304, headers=headers)
@@ -61,7 +65,7 @@ def file_routes(hubs: Hubs, signed_by: Sequence[PublicKey] = ()) -> APIRouter:
     async def manifest(request: Request, reference: str) -> Response:
         text = (await hubs.read(lambda hub: hub.manifest(reference))).encode()
         tag = hashlib.sha256(text).hexdigest()
-        lasts = FOR_EVER if _is_exact(reference) else ASK_AGAIN
+        lasts = for_ever() if _is_exact(reference) else ASK_AGAIN
         headers = {"etag": f'"{tag}"', "cache-control": lasts}
         if has(request, tag):
             return Response(status_code=304, headers=headers)
@@ -80,11 +84,12 @@ def file_routes(hubs: Hubs, signed_by: Sequence[PublicKey] = ()) -> APIRouter:
 
 
 def publishing_routes(hubs: Hubs, uploads: Uploads) -> APIRouter:
-    router = APIRouter()
+    router = APIRouter(dependencies=[needs("admin")])
 
     @router.head("/blobs/{sha256}", summary="Whether the hub has a file")
     async def look(sha256: Sha256) -> Response:
-        size = await hubs.read(lambda hub: uploads.size(hub.store.blobs, sha256))
+        mine = uploads.of(caller.get())
+        size = await hubs.read(lambda hub: mine.size(hub, sha256))
         if size is None:
             return Response(status_code=404)
         return Response(headers={"content-length": str(size), "etag": f'"{sha256}"'})
@@ -101,7 +106,8 @@ def publishing_routes(hubs: Hubs, uploads: Uploads) -> APIRouter:
         },
     )
     async def upload(request: Request, sha256: Sha256) -> UploadedOut:
-        return UploadedOut(sha256=sha256, size=await uploads.receive(sha256, request.stream()))
+        mine = uploads.of(caller.get())
+        return UploadedOut(sha256=sha256, size=await mine.receive(sha256, request.stream()))
 
     @router.post(
         "/adapters/{name:path}/-/versions",
@@ -112,14 +118,17 @@ def publishing_routes(hubs: Hubs, uploads: Uploads) -> APIRouter:
         response_model=Published,
     )
     async def publish(who: Who, name: str, given: PublishIn) -> Response:
-        published = await hubs.work(lambda hub: _publish(hub, uploads, name, given), who=who)
+        mine = uploads.of(caller.get())
+        published = await hubs.work(lambda hub: _publish(hub, mine, name, given), who=who)
         return OrjsonResponse(published, 201 if published.created else 200)
 
     return router
 
 
 def _publish(hub: LocalHub, uploads: Uploads, name: str, given: PublishIn) -> Published:
-    parse_name(name)
+    unknown = hub.registry.versions.unknown(AdapterRef(parse_name(name)))
+    # Before it is looked for files: nothing is said of a name outside.
+    hub.registry.fence.require(name, unknown)
     try:
         require_plain(given.lineage)
     except ValueError as error:
@@ -184,6 +193,24 @@ def _file(
         )
     found = servable_folder(hub.store, version) / path
     return found, known.get(path) or hashlib.sha256(found.read_bytes()).hexdigest()
+
+
+async def _told_card(
+    request: Request, hubs: Hubs, reference: str, signed_by: Sequence[PublicKey]
+) -> Response:
+    """The card for a caller who may not know of all that the file in the folder names."""
+
+    def render(hub: LocalHub) -> bytes:
+        version = hub.registry.resolve(parse_adapter_reference(reference))
+        SignedOnly(hub.registry, signed_by).require(version)
+        return render_card(hub.registry.fence.kept(version)).encode()
+
+    text = await hubs.read(render)
+    tag = hashlib.sha256(text).hexdigest()
+    headers = {"etag": f'"{tag}"', "cache-control": ASK_AGAIN}
+    if has(request, tag):
+        return Response(status_code=304, headers=headers)
+    return Response(text, media_type="text/markdown; charset=utf-8", headers=headers)
 
 
 def _is_exact(reference: str) -> bool:

@@ -108,7 +108,7 @@ def test_a_port_in_use(hub: Hub, base: Base, home: Home) -> None:
 
 def test_an_address_that_others_reach(hub: Hub, base: Base) -> None:
     """Without keys nothing but loopback is served."""
-    assert_clear(hub("serve", "--host", "0.0.0.0"), 1, "0.0.0.0", "API keys")
+    assert_clear(hub("serve", "--host", "0.0.0.0"), 1, "0.0.0.0", "hub keys create")
 
 
 def test_no_server(hub: Hub, base: Base) -> None:

@@ -109,10 +109,12 @@ def test_an_old_log_is_all_there(dump: Path, tmp_path: Path) -> None:
     before = rows(home.interactions)
     with InteractionLog.open(home) as log:
         assert log.get("int_1").answer == "Hello"
+        assert log.get("int_1").key is None
     after = rows(home.interactions)
     for name, kept in before.items():
         if name != "_sqlite_migrations":
-            assert after[name] == kept, name
+            # Columns that came later stand after those that there were.
+            assert [row[: len(kept[0])] for row in after[name]] == kept, name
 
 
 def _made(home: Home) -> Path:

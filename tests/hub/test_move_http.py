@@ -16,7 +16,8 @@ from hub.local import LocalHub
 from hub.records import Base
 from hub.registry import Registry
 from hub.transfer import pull, push
-from serve.run import make_engine
+from serve.engines.spec import EngineSpec
+from serve.run import make_engines
 from serve.settings import Settings
 from tests.conftest import acts, adapter_tensors, base_shapes, write_adapter
 from tests.serve.conftest import running
@@ -59,8 +60,10 @@ async def test_a_round_trip_from_hub_to_hub(
             push(far, "acme/new", str(tmp_path / "back"))
 
     with EngineDouble() as engine:
-        settings = Settings(base=base, engine_url=engine.url, max_loras=2, max_cpu_loras=4)
-        async with running(home, settings, make_engine(home, settings)) as gateway:
+        settings = Settings(
+            base=base, engines_elsewhere=(EngineSpec(engine.url),), max_loras=2, max_cpu_loras=4
+        )
+        async with running(home, settings, make_engines(home, settings)) as gateway:
             await asyncio.to_thread(travel, gateway.url)
     for name in FILES:
         assert (tmp_path / "out" / name).read_bytes() == (trained / name).read_bytes()

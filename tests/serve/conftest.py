@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +19,10 @@ from hub.registry import Registry
 from hub.store import Store
 from serve.app import Parts, make_app
 from serve.engines.base import Engine
+from serve.engines.spec import EngineSpec
 from serve.listen import address, listen, make_server
-from serve.run import make_engine, opened
+from serve.residency import Residency
+from serve.run import make_engines, opened
 from serve.settings import Settings
 from tests.conftest import acts, adapter_config, adapter_tensors, write_adapter
 from tests.serve.engine_double import EngineDouble
@@ -35,6 +37,17 @@ class Gateway:
     http: httpx.AsyncClient
     parts: Parts
     home: Home
+
+    @property
+    def engine(self) -> Engine:
+        """The first one, as `residency`."""
+        return self.parts.fleet.members[0].engine
+
+    @property
+    def residency(self) -> Residency:
+        adapters = self.parts.fleet.members[0].adapters
+        assert isinstance(adapters, Residency)
+        return adapters
 
     async def chat(self, model: str, **more: Any) -> httpx.Response:
         body = {"model": model, "messages": MESSAGES, **more}
@@ -64,18 +77,21 @@ async def until(condition: Callable[[], object], limit_s: float = 20) -> None:
 
 
 @asynccontextmanager
-async def running(home: Home, settings: Settings, engine: Engine) -> AsyncIterator[Gateway]:
+async def running(
+    home: Home, settings: Settings, engines: Sequence[Engine]
+) -> AsyncIterator[Gateway]:
     listener = listen("127.0.0.1", 0)
     url = address(listener)
-    async with opened(home, settings, engine, acts) as parts:
+    async with opened(home, settings, engines, acts) as parts:
         server = make_server(make_app(parts, settings))
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         try:
-            await engine.start()
+            await parts.fleet.start()
+            parts.warmth.start(parts.journal)
             async with httpx.AsyncClient(base_url=url, timeout=30) as http:
                 yield Gateway(url, http, parts, home)
         finally:
-            await engine.stop()
+            await parts.fleet.stop()
             server.should_exit = True
             await serving
             with contextlib.suppress(OSError):
@@ -91,13 +107,17 @@ def double() -> Iterator[EngineDouble]:
 @pytest.fixture
 def settings(base: Base, double: EngineDouble) -> Settings:
     return Settings(
-        base=base, engine_url=double.url, max_loras=2, max_cpu_loras=4, request_timeout_s=10
+        base=base,
+        engines_elsewhere=(EngineSpec(double.url),),
+        max_loras=2,
+        max_cpu_loras=4,
+        request_timeout_s=10,
     )
 
 
 @pytest.fixture
 async def gateway(home: Home, settings: Settings) -> AsyncIterator[Gateway]:
-    async with running(home, settings, make_engine(home, settings)) as gateway:
+    async with running(home, settings, make_engines(home, settings)) as gateway:
         yield gateway
 
 

@@ -18,6 +18,8 @@ from typing import Any
 import uvloop
 from aiohttp import web
 
+from tests.serve import engine_shapes as shapes
+
 BASE = "tiny"
 
 
@@ -27,18 +29,23 @@ class EngineDouble:
     die          the connection drops before a byte
     empty        HTTP 200 with no body at all
     unavailable  HTTP 503
-    cut          a stream's connection drops after two events
-    cut_late     the same after the last event with a choice
+    cut          a stream's connection drops after two events, not counting those that open it
+    cut_opening  the same after the first of those that open a response's stream
+    cut_late     the same before the last event
     core_died    a stream gets vLLM's error event with code 500 after two events
-    no_done      a stream ends properly but without [DONE]
+    no_done      a stream ends properly but without [DONE], or a response's without its last event
     refuse       HTTP 400 that names the model
     """
 
-    def __init__(self, base: str = BASE) -> None:
+    def __init__(self, base: str = BASE, api: str = "vllm") -> None:
         self.base = base
+        self.api = api
+        # What kind of model it runs: "generate" for texts, "pooling" for vectors.
+        self.runner = "generate"
         self.health = 200
         self.load_delay = 0.0
         self.load_refusal: str | None = None
+        self.unload_refusal: str | None = None
         self.token_delay = 0.0
         self.faults: list[str] = []
         self.text: Callable[[str], str] = lambda name: f"answered by {name} in so many words"
@@ -48,6 +55,7 @@ class EngineDouble:
         self.loads: list[str] = []
         self.unloads: list[str] = []
         self.asked: collections.deque[dict[str, Any]] | list[dict[str, Any]] = []
+        self.headers: collections.deque[dict[str, str]] = collections.deque(maxlen=100)
         self.streaming = 0
         self.aborted = 0
         self.url = ""
@@ -62,7 +70,13 @@ class EngineDouble:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Nobody listens any more; a second time is none."""
         self.hold.set()
+        if not self._thread.is_alive():
+            return
         self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(10)
 
@@ -79,10 +93,11 @@ class EngineDouble:
         app = web.Application()
         app.router.add_get("/health", self._health)
         app.router.add_get("/v1/models", self._models)
-        app.router.add_post("/v1/load_lora_adapter", self._load)
-        app.router.add_post("/v1/unload_lora_adapter", self._unload)
-        app.router.add_post("/v1/chat/completions", self._complete)
-        app.router.add_post("/v1/completions", self._complete)
+        calls = "/v1" if self.api == "vllm" else ""
+        app.router.add_post(f"{calls}/load_lora_adapter", self._load)
+        app.router.add_post(f"{calls}/unload_lora_adapter", self._unload)
+        for path in (*shapes.TEXTS, *shapes.TOKENS, *shapes.VECTORS):
+            app.router.add_post(path, self._complete)
         runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", port)
@@ -123,6 +138,8 @@ class EngineDouble:
     async def _unload(self, request: web.Request) -> web.Response:
         name = (await request.json())["lora_name"]
         self.unloads.append(name)
+        if self.unload_refusal:
+            return _error(500, self.unload_refusal, "InternalServerError")
         if self.loaded.pop(name, None) is None:
             message = f"The lora adapter '{name}' cannot be found."
             return _error(404, message, "NotFoundError")
@@ -131,8 +148,12 @@ class EngineDouble:
     # -- answers ----------------------------------------------------------------------------------
 
     async def _complete(self, request: web.Request) -> web.StreamResponse:
+        if request.path in (shapes.TEXTS if self.runner == "pooling" else shapes.VECTORS):
+            # FastAPI's words where there is no such route; vLLM leaves them as they are.
+            return web.json_response({"detail": "Not Found"}, status=404)
         asked = await request.json()
         self.asked.append(asked)
+        self.headers.append({name.lower(): value for name, value in request.headers.items()})
         model = asked["model"]
         fault = self.faults.pop(0) if self.faults else None
         if fault == "die":
@@ -145,33 +166,53 @@ class EngineDouble:
             return _error(503, "The engine is dead", "ServiceUnavailable")
         if fault == "refuse":
             return _error(400, f"`{model}` takes 16 tokens at most", "BadRequestError")
-        if model != self.base and model not in self.loaded:
+        if not self._knows(model):
+            if self.api == "sglang":
+                message = f"The following requested LoRA adapters are not loaded: {model}"
+                return _error(400, message, "BadRequest")
             return _error(404, f"The model `{model}` does not exist.", "NotFoundError")
-        chat = request.path.endswith("chat/completions")
         if asked.get("stream"):
-            return await self._stream(request, asked, chat, fault)
-        await self._pause()
-        return _compact(self._whole(asked, chat))
+            return await self._stream(request, asked, fault)
+        try:
+            await self._pause()
+        except asyncio.CancelledError:
+            self.aborted += 1
+            raise
+        return _compact(shapes.whole(request.path, asked, self.text(model)))
+
+    def _knows(self, model: str) -> bool:
+        if self.api == "sglang" and model.startswith(f"{self.base}:"):
+            return model.removeprefix(f"{self.base}:") in self.loaded
+        return model == self.base or model in self.loaded
 
     async def _stream(
-        self, request: web.Request, asked: dict[str, Any], chat: bool, fault: str | None
+        self, request: web.Request, asked: dict[str, Any], fault: str | None
     ) -> web.StreamResponse:
         response = web.StreamResponse(headers={"content-type": "text/event-stream; charset=utf-8"})
         self.streaming += 1
         try:
             await response.prepare(request)
-            for number, event in enumerate(self._events(asked, chat)):
-                late = fault == "cut_late" and not event["choices"]
-                if late or (number == 2 and fault == "cut"):
+            named = request.path.endswith("/responses")
+            events = shapes.events(request.path, asked, self.text(asked["model"]))
+            cut_before = {
+                "cut": 4 if named else 2,
+                "core_died": 4 if named else 2,
+                "cut_opening": 1,
+                "cut_late": len(events) - 1,
+            }.get(fault or "")
+            for number, event in enumerate(events):
+                if number == cut_before and (named or fault != "core_died"):
                     assert request.transport is not None
                     request.transport.abort()
                     return response
-                if number == 2 and fault == "core_died":
+                if number == cut_before:
                     await response.write(_sse({"error": {"message": "EngineCore", "code": 500}}))
                     break
-                await response.write(_sse(event))
+                if fault == "no_done" and named and event is events[-1]:
+                    break
+                await response.write(_sse(event, named))
                 await self._pause()
-            if fault != "no_done":
+            if fault != "no_done" and not named:
                 await response.write(b"data: [DONE]\n\n")
         except (asyncio.CancelledError, ConnectionResetError):
             self.aborted += 1
@@ -185,45 +226,10 @@ class EngineDouble:
         while not self.hold.is_set():  # noqa: ASYNC110 - set from another thread
             await asyncio.sleep(0.005)
 
-    def _whole(self, asked: dict[str, Any], chat: bool) -> dict[str, Any]:
-        text = self.text(asked["model"])
-        said = {"message": {"role": "assistant", "content": text}} if chat else {"text": text}
-        return {
-            "id": "chatcmpl-1",
-            "object": "chat.completion" if chat else "text_completion",
-            "created": 1,
-            "model": asked["model"],
-            "choices": [{"index": 0, **said, "logprobs": None, "finish_reason": "stop"}],
-            "usage": _usage(text),
-        }
 
-    def _events(self, asked: dict[str, Any], chat: bool) -> list[dict[str, Any]]:
-        text = self.text(asked["model"])
-        head = {"id": "chatcmpl-1", "created": 1, "model": asked["model"]}
-        parts: list[dict[str, Any]] = []
-        if chat:
-            parts.append({"delta": {"role": "assistant", "content": ""}})
-        for word in text.split(" "):
-            parts.append({"delta": {"content": f"{word} "}} if chat else {"text": f"{word} "})
-        parts.append({"delta": {}} if chat else {"text": ""})
-        events = [
-            {**head, "choices": [{"index": 0, **part, "finish_reason": None}]} for part in parts
-        ]
-        events[-1]["choices"][0]["finish_reason"] = "stop"
-        # Like vLLM: the fingerprint is on the last chunk, whichever that is.
-        if (asked.get("stream_options") or {}).get("include_usage"):
-            events.append({**head, "choices": [], "usage": _usage(text)})
-        events[-1]["system_fingerprint"] = "double-0.32"
-        return events
-
-
-def _usage(text: str) -> dict[str, int]:
-    words = len(text.split())
-    return {"prompt_tokens": 3, "completion_tokens": words, "total_tokens": 3 + words}
-
-
-def _sse(value: dict[str, Any]) -> bytes:
-    return b"data: " + json.dumps(value, separators=(",", ":")).encode() + b"\n\n"
+def _sse(value: dict[str, Any], named: bool = False) -> bytes:
+    head = f"event: {value['type']}\n" if named else ""
+    return f"{head}data: {json.dumps(value, separators=(',', ':'))}\n\n".encode()
 
 
 def _compact(value: dict[str, Any]) -> web.Response:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from hub.home import Home
 from hub.publish import MeasureEffect
+from hub.registry import Registry
 from serve.hubs import Hubs
 from serve.listen import address, listen, make_server
 from serve.registry_server import make_registry_app
@@ -21,8 +22,9 @@ def serving(
 ) -> Iterator[str]:
     """Its address."""
     hubs = Hubs.of(home, measure_effect)
-    server = make_server(make_registry_app(hubs, Uploads(home), settings or RegistrySettings()))
-    with listen("127.0.0.1", 0) as listener:
+    settings = settings or RegistrySettings()
+    with listen("127.0.0.1", 0) as listener, Registry.open(home, any_thread=True) as registry:
+        server = make_server(make_registry_app(registry, hubs, Uploads(home), settings))
         thread = threading.Thread(target=asyncio.run, args=[server.serve([listener])])
         thread.start()
         try:

@@ -152,7 +152,7 @@ async def test_neither_loading_nor_sending_goes_by_the_sides(
     """Leases are taken by name for the loads, and in an order drawn anew for the answers."""
     published("one"), published("two")
     taken: list[str] = []
-    residency = gateway.parts.residency
+    residency = gateway.residency
     acquire = residency.acquire
 
     async def noted(version: Version) -> Lease:
@@ -222,4 +222,4 @@ async def test_a_page_that_leaves_frees_both_sides(
     entries = await gateway.logged_soon(2)
     assert {entry.status for entry in entries} == {"incomplete"}
     assert gateway.parts.admission.inside == 0
-    assert gateway.parts.residency.residents()[0].leases == 0
+    assert gateway.residency.residents()[0].leases == 0

@@ -1,12 +1,14 @@
 """What never gets in, and how it is told."""
 
+from functools import partial
+
 import httpx
 import pytest
 
 from hub.errors import AddressRefused, InvalidConfig
 from hub.records import Base
 from serve.listen import address, listen
-from serve.settings import Settings
+from serve.settings import RegistrySettings, Settings
 from tests.serve.conftest import MESSAGES, Gateway
 from tests.serve.engine_double import EngineDouble
 
@@ -94,10 +96,12 @@ async def test_the_console_loads_nothing_from_elsewhere(gateway: Gateway) -> Non
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "::", "example.org"])
 def test_only_loopback_is_listened_on(base: Base, host: str) -> None:
-    """Another address is refused with the reason (no API keys yet) and the way round."""
-    with pytest.raises(AddressRefused, match="API keys") as refused:
-        Settings(base=base, host=host)
-    assert "proxy" in str(refused.value.hint)
+    """Without an API key another address is refused, saying how to make one; with one it is not."""
+    for host_settings in (partial(Settings, base=base), RegistrySettings):
+        with pytest.raises(AddressRefused, match="no API key") as refused:
+            host_settings(host=host, require_keys=True)
+        assert "hub keys create" in str(refused.value.hint)
+        assert host_settings(host=host, keyed=True).host == host
 
 
 def test_a_port_in_use_is_said_before_anything_starts() -> None:

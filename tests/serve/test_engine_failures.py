@@ -58,7 +58,7 @@ async def test_a_stream_cut_off_ends_with_a_retryable_error_event(
     entry = gateway.logged()[0]
     assert entry.status == "incomplete"
     assert entry.answer.startswith("answered")
-    assert gateway.parts.residency.residents()[0].leases == 0
+    assert gateway.residency.residents()[0].leases == 0
 
 
 async def test_a_restart_forgets_what_was_loaded(
@@ -67,15 +67,15 @@ async def test_a_restart_forgets_what_was_loaded(
     """A request that meets the dead engine waits for its next life, and loads the adapter anew."""
     published("support")
     await gateway.chat("support")
-    generation = gateway.parts.engine.generation
+    generation = gateway.engine.generation
     double.health, double.faults = 503, ["unavailable"]
     waiting = asyncio.create_task(gateway.chat("support"))
-    await until(lambda: gateway.parts.engine.state is not EngineState.READY)
+    await until(lambda: gateway.engine.state is not EngineState.READY)
     assert (await gateway.http.get("/ready")).status_code == 503
     assert (await gateway.http.get("/health")).status_code == 200
     double.restart()
     assert (await waiting).status_code == 200
-    assert gateway.parts.engine.generation == generation + 1
+    assert gateway.engine.generation == generation + 1
     assert len(double.loads) == 2
     assert (await gateway.http.get("/ready")).status_code == 200
 
@@ -100,10 +100,10 @@ async def test_a_client_that_leaves_frees_its_lease_and_the_engine(
     body = {"model": "support", "messages": MESSAGES, "stream": True}
     async with gateway.http.stream("POST", "/v1/chat/completions", json=body) as answer:
         await anext(answer.aiter_bytes())
-        assert gateway.parts.residency.residents()[0].leases == 1
+        assert gateway.residency.residents()[0].leases == 1
     (entry,) = await gateway.logged_soon()
     assert (entry.status, entry.error) == ("incomplete", "the client went away")
-    assert gateway.parts.residency.residents()[0].leases == 0
+    assert gateway.residency.residents()[0].leases == 0
     assert gateway.parts.admission.inside == 0
     await until(lambda: double.aborted)
 
@@ -119,7 +119,7 @@ async def test_a_client_that_leaves_before_any_byte_is_let_go_too(
     asking.cancel()
     (entry,) = await gateway.logged_soon()
     assert entry.status == "incomplete"
-    assert gateway.parts.residency.residents()[0].leases == 0
+    assert gateway.residency.residents()[0].leases == 0
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -133,7 +133,7 @@ async def test_a_hung_engine_keeps_nobody_for_ever(
     await until(lambda: double.asked)
     await asyncio.sleep(0.1)
     double.health = 503
-    await until(lambda: gateway.parts.engine.state is not EngineState.READY)
+    await until(lambda: gateway.engine.state is not EngineState.READY)
     double.hold.set()
     double.restart()
     answer = await asyncio.wait_for(stuck, 10)

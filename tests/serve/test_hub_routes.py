@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hub.home import Home
-from serve.run import make_engine
+from serve.run import make_engines
 from serve.settings import Settings
 from tests.serve.conftest import Gateway, Publish, running
 
@@ -68,7 +68,7 @@ async def test_suggestions_come_from_the_bases_folder(
     """The file's prompts; none where it is missing or something else."""
     base = replace(settings.base, source=str(tmp_path))
     settings = replace(settings, base=base)
-    async with running(home, settings, make_engine(home, settings)) as gateway:
+    async with running(home, settings, make_engines(home, settings)) as gateway:
         for content, expected in (
             (None, []),
             ("{", []),

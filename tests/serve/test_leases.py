@@ -12,7 +12,7 @@ from hub.records import Version
 from hub.registry import Registry
 from hub.store import Store
 from serve.engines.base import EngineState
-from serve.run import make_engine
+from serve.run import make_engines
 from serve.settings import Settings
 from tests.conftest import acts
 from tests.serve.conftest import Gateway, Publish, running, until
@@ -60,7 +60,7 @@ async def test_a_version_deleted_before_its_load_is_not_loaded(
     version = published("support")
     registry.reach.remove(version)
     with pytest.raises(UnknownReference, match="support@2 was deleted"):
-        await gateway.parts.residency.acquire(version)
+        await gateway.residency.acquire(version)
     assert double.loads == []
     assert leased(gateway.home) == set()
 
@@ -81,19 +81,22 @@ async def test_a_failed_load_leaves_no_lease(
 
 
 async def test_an_engine_that_restarts_holds_nothing_of_its_old_life(
-    gateway: Gateway, published: Publish, double: EngineDouble
+    gateway: Gateway, published: Publish, registry: Registry, double: EngineDouble
 ) -> None:
-    """Leases are those of what the present life was asked for; after the gateway there are none."""
-    one, two = published("one"), published("two")
-    await gateway.chat("one")
-    await gateway.chat("two")
+    """What it had is loaded again as far as it still exists, and the folder of nothing else is
+    kept."""
+    one, two = published("support"), published("support")
+    promote(registry, two)
+    await gateway.chat("support@1")
+    await gateway.chat("support")
+    registry.reach.remove(one)
     assert leased(gateway.home) == {one.digest, two.digest}
-    engine = gateway.parts.engine
+    engine = gateway.engine
     double.health = 503
     await until(lambda: engine.state is not EngineState.READY)
     double.restart()
     await until(lambda: engine.state is EngineState.READY)
-    await gateway.chat("two")
+    await gateway.chat("support")
     assert leased(gateway.home) == {two.digest}
 
 
@@ -102,7 +105,7 @@ async def test_a_gateway_that_ends_holds_nothing(
 ) -> None:
     """Not even the folder of its leases."""
     version = published("support")
-    async with running(home, settings, make_engine(home, settings)) as gateway:
+    async with running(home, settings, make_engines(home, settings)) as gateway:
         await gateway.chat("support")
         assert leased(home) == {version.digest}
     assert list(home.leases.iterdir()) == []

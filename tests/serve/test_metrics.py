@@ -92,17 +92,20 @@ async def test_state_is_read_when_asked(
     asking = asyncio.create_task(gateway.chat("four"))
     await until(lambda: len(double.asked) == 5)
     series = await _scrape(gateway)
-    assert _value(series, "hub_resident_adapters", state="loaded") == 3
-    assert _value(series, "hub_resident_capacity") == 3
-    assert _value(series, "hub_adapter_loads_total") == 4
-    assert _value(series, "hub_adapter_evictions_total") == 1
-    assert _value(series, "hub_leases") == _value(series, "hub_requests_running") == 1
+    engine = {"engine": double.url.removeprefix("http://")}
+    assert _value(series, "hub_resident_adapters", state="loaded", **engine) == 3
+    assert _value(series, "hub_resident_capacity", **engine) == 3
+    assert _value(series, "hub_adapter_loads_total", **engine) == 4
+    assert _value(series, "hub_adapter_evictions_total", **engine) == 1
+    assert _value(series, "hub_leases", **engine) == _value(series, "hub_requests_running") == 1
     assert _value(series, "hub_requests_waiting") == _value(series, "hub_log_backlog") == 0
-    assert _value(series, "hub_engine_up", engine="engine") == 1
-    assert _value(series, "hub_engine_lives_total", engine="engine") == 1
+    assert _value(series, "hub_engine_up", **engine) == 1
+    assert _value(series, "hub_engine_lives_total", **engine) == 1
+    assert _value(series, "hub_engine_requests", **engine) == 1
+    assert _value(series, "hub_engine_circuit_open", **engine) == 0
     double.hold.set()
     await asking
-    assert _value(await _scrape(gateway), "hub_leases") == 0
+    assert _value(await _scrape(gateway), "hub_leases", **engine) == 0
 
 
 async def test_a_comparison_leaves_no_trace_by_adapter(

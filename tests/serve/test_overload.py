@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from hub.home import Home
-from serve.run import make_engine
+from serve.run import make_engines
 from serve.settings import Settings
 from tests.serve.conftest import Gateway, Publish, running, until
 from tests.serve.engine_double import EngineDouble
@@ -17,7 +17,7 @@ from tests.serve.engine_double import EngineDouble
 async def small(home: Home, settings: Settings) -> AsyncIterator[Gateway]:
     """Two at the engine, three waiting."""
     settings = replace(settings, max_running=2, max_waiting=3, request_timeout_s=20)
-    async with running(home, settings, make_engine(home, settings)) as gateway:
+    async with running(home, settings, make_engines(home, settings)) as gateway:
         yield gateway
 
 
@@ -80,7 +80,7 @@ async def test_a_request_that_begins_no_answer_in_time_gets_504(
 ) -> None:
     """At the engine or still waiting for its turn; and its turn goes to the next."""
     settings = replace(settings, max_running=1, request_timeout_s=0.3)
-    async with running(home, settings, make_engine(home, settings)) as gateway:
+    async with running(home, settings, make_engines(home, settings)) as gateway:
         double.hold.clear()
         answers = await asyncio.gather(*(gateway.chat("base") for _ in range(3)))
         double.hold.set()

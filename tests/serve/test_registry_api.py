@@ -422,8 +422,8 @@ def test_a_slow_publish_keeps_no_reader_waiting(home: Home, base: Base, tmp_path
 
 
 def test_a_server_without_an_engine_says_so(http: httpx.Client) -> None:
-    """/v1 is a 404 that names the reason; health and readiness are plain."""
-    for method, path in (("GET", "/v1/models"), ("POST", "/v1/chat/completions")):
+    """A call of OpenAI's is a 404 that names the reason; health and readiness are plain."""
+    for method, path in (("GET", "/v1/models"), ("POST", "/v1/responses"), ("POST", "/tokenize")):
         answer = http.request(method, path, json={})
         assert (answer.status_code, answer.json()["error"]["code"]) == (404, "no_engine")
         assert "--registry-only" in answer.json()["error"]["message"]

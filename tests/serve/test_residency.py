@@ -47,19 +47,17 @@ async def test_the_least_recently_used_goes_first_and_the_count_stays_below_the_
         assert (await gateway.chat(name)).status_code == 200
         assert len(double.loaded) <= 3
     assert double.unloads == [versions["two"].engine_name]
-    held = (await gateway.http.get("/hub/residency")).json()
-    assert held["capacity"] == 3
-    assert [entry["version"] for entry in held["residents"]] == ["four@1", "one@1", "three@1"]
+    shown = [resident.version for resident in gateway.residency.residents()]
+    assert shown == ["four@1", "one@1", "three@1"]
     await gateway.chat("three")  # by name, whatever was used last
-    held = (await gateway.http.get("/hub/residency")).json()
-    assert [entry["version"] for entry in held["residents"]] == ["four@1", "one@1", "three@1"]
+    assert [resident.version for resident in gateway.residency.residents()] == shown
 
 
 async def test_a_lease_protects_from_eviction(
-    gateway: Gateway, published: Publish, double: EngineDouble
+    gateway: Gateway, published: Publish, double: EngineDouble, store: Store
 ) -> None:
     """With every slot leased a further version waits, and comes in as soon as one is let go."""
-    residency = gateway.parts.residency
+    residency = Residency(gateway.engine, store.folder, max_cpu_loras=4)
     leases = [await residency.acquire(published(name)) for name in ("one", "two", "three")]
     fourth = asyncio.create_task(residency.acquire(published("four")))
     await asyncio.sleep(0.2)
@@ -86,7 +84,7 @@ async def test_more_adapters_than_slots_at_once_are_all_answered(
         assert answer.status_code == 200
         assert f"{names[index % 8]}@1#" in answer.text
     assert len(double.loaded) <= 3
-    assert {resident.leases for resident in gateway.parts.residency.residents()} == {0}
+    assert {resident.leases for resident in gateway.residency.residents()} == {0}
 
 
 async def test_damaged_files_never_reach_the_engine(
@@ -128,7 +126,7 @@ async def test_a_caller_that_gives_up_leaves_the_load_to_the_others(
     """Cancelling one of two waiters neither fails the other nor leaks a lease."""
     version = published("support")
     double.load_delay = 0.3
-    residency: Residency = gateway.parts.residency
+    residency: Residency = gateway.residency
     first = asyncio.create_task(residency.acquire(version))
     second = asyncio.create_task(residency.acquire(version))
     await asyncio.sleep(0.1)
@@ -148,7 +146,7 @@ async def test_all_who_wait_for_a_failed_load_get_its_error(
     def servable(_: object) -> None:
         raise error
 
-    residency = Residency(gateway.parts.engine, servable, max_cpu_loras=4)  # type: ignore[arg-type]
+    residency = Residency(gateway.engine, servable, max_cpu_loras=4)  # type: ignore[arg-type]
     results = await asyncio.gather(
         *(residency.acquire(version) for _ in range(3)), return_exceptions=True
     )

@@ -36,14 +36,14 @@ home = Home(Path(sys.argv[1]))
 with Registry.open(home) as registry:
     settings = Settings(base=registry.bases.get(), port=int(sys.argv[2]), drain_s=0.5)
 launch = Launch(lambda port: [*sys.argv[3:], str(port)], {}, "tiny")
-engine = SupervisedEngine("engine", launch, engine_log(home), startup_s=30, silence_s=10)
+engine = SupervisedEngine("engine", launch, engine_log(home, "engine"), startup_s=30, silence_s=10)
 try:
     run_gateway(
         home,
         settings,
         measure_effect=acts,
         announce=lambda line: print(line, flush=True),
-        engine=engine,
+        engines=[engine],
     )
 except HubError as error:
     print(f"{type(error).__name__}: {error}", flush=True)

