@@ -34,6 +34,8 @@ _log = logging.getLogger(__name__)
 # a batch grows at next to no cost, and every copy takes a slot from another adapter.
 _SPILLS_AT = 16
 _OVER_ITS_SHARE = 1.25
+# Those that answer about as soon as the first have their share of the adapters from the beginning.
+_TOGETHER_S = 1.0
 
 
 class Held(Protocol):
@@ -108,8 +110,14 @@ class Fleet:
         }
         silent: list[tuple[Member, EngineSilent]] = []
         try:
-            while waiting and not self._enough(waiting.values()):
-                done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            enough = False
+            while waiting and not enough:
+                enough = self._enough(waiting.values())
+                done, _ = await asyncio.wait(
+                    waiting,
+                    timeout=_TOGETHER_S if enough else None,
+                    return_when=asyncio.ALL_COMPLETED if enough else asyncio.FIRST_COMPLETED,
+                )
                 for task in done:
                     member = waiting.pop(task)
                     try:

@@ -1,4 +1,4 @@
-"""Which versions are loaded in one engine: loaded once, leased while used, bounded, LRU with pins.
+"""Which versions are loaded in one engine: loaded once, leased while used, bounded, with pins.
 
 - Any number of simultaneous first requests for a version make one load, and a load keeps nobody
   waiting but those who want that version.
@@ -270,7 +270,7 @@ class Residency:
                 raise _NoRoom(f"there is no room for {slot.version} that nobody else wants")
             idle = [other for other in inside if other.is_idle and other.name not in self._pinned]
             if idle:
-                await self._evict(min(idle, key=lambda other: other.order))
+                await self._evict(self._slots.least_worth(idle))
             else:
                 self._room.clear()
                 await self._room.wait()

@@ -115,7 +115,7 @@ async def opened(
         fenced = stack.enter_context(Registry.open(home))
         store = Store.of(registry)
         leases = stack.enter_context(contextlib.closing(Leases.open(home)))
-        shelf = Shelf(home, store, leases)
+        shelf = stack.enter_context(contextlib.closing(Shelf(home, store, leases)))
         fleet = Fleet([Member(engine, _adapters(engine, shelf, settings)) for engine in engines])
         signed = SignedOnly(registry, settings.signed_by)
         resolver = Resolver(Views(registry, fenced), settings.base, signed)

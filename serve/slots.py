@@ -7,13 +7,14 @@ that folder waits for the engine's next life.
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from hub.errors import EngineError
 from hub.records import Version
 from serve.places import Places
+from serve.worth import Worth
 
 LetGo = Callable[[Version], None]
 
@@ -146,6 +147,8 @@ class Slots:
         # Out of the table, but perhaps still in the engine.
         self._lingering: list[Slot] = []
         self._clock = 0
+        # Of what has gone too: who comes back is no stranger.
+        self._worth = Worth()
 
     def __len__(self) -> int:
         return len(self._table)
@@ -187,6 +190,11 @@ class Slots:
     def touch(self, slot: Slot) -> None:
         self._clock += 1
         slot.order = self._clock
+        self._worth.asked(slot.name)
+
+    def least_worth(self, slots: Iterable[Slot]) -> Slot:
+        """Of equals the one that was used longest ago, what nobody has asked for first."""
+        return min(slots, key=lambda slot: (self._worth.of(slot.name), slot.order))
 
     def put_back(self, slot: Slot) -> None:
         """The engine reads the slot's folder no more."""
