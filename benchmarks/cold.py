@@ -22,7 +22,7 @@ import uvloop
 
 from benchmarks.adapters import THOUSAND, thousand
 from benchmarks.asking import Answer, Asker, ask_on, askers, failed
-from benchmarks.prepared import Server, gateway, vllm
+from benchmarks.prepared import Server, gateway, vllm, without_traffic
 from benchmarks.report import Bar, at_most, exactly, percentile, short_asked, write
 from hub.names import AdapterRef
 from hub.registry import Registry
@@ -88,6 +88,7 @@ def main() -> int:
     with Registry.open(THOUSAND) as registry:
         store = Store.of(registry)
         folders = {n: store.folder(registry.resolve(AdapterRef(n))) for n in names}
+    without_traffic(THOUSAND)
     slots = ("--max-cpu-loras", str(CPU_LORAS))
     with (
         vllm("cold-vllm", home=THOUSAND, max_cpu_loras=CPU_LORAS) as engine,

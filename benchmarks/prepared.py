@@ -119,6 +119,12 @@ def gateway(engine_url: str, *options: str, home: Home = HOME) -> Iterator[str]:
         yield server.url
 
 
+def without_traffic(home: Home) -> None:
+    """Forget what was asked in earlier runs: a gateway would load the most asked ahead."""
+    for suffix in ("", "-wal", "-shm"):
+        home.interactions.with_name(home.interactions.name + suffix).unlink(missing_ok=True)
+
+
 @contextmanager
 def api_key(home: Home = HOME) -> Iterator[str]:
     """A key for asking, for as long as this lasts: servers that start meanwhile want one."""

@@ -32,7 +32,7 @@ import uvloop
 from benchmarks.adapters import THOUSAND, thousand
 from benchmarks.asking import Answer, Asker, askers, failed
 from benchmarks.caching import least_often_used, least_recently_used, most_popular, optimum
-from benchmarks.prepared import gateway, vllm
+from benchmarks.prepared import gateway, vllm, without_traffic
 from benchmarks.report import Bar, at_least, at_most, percentile, short_asked, write
 from hub.names import AdapterRef
 from hub.registry import Registry
@@ -74,6 +74,7 @@ def main() -> int:
     names = thousand(ADAPTERS)
     flags = {"max_loras": LORAS, "max_cpu_loras": CPU_LORAS}
     options = ("--max-loras", str(LORAS), "--max-cpu-loras", str(CPU_LORAS))
+    without_traffic(THOUSAND)
     with ExitStack() as stack:
         engines = [
             stack.enter_context(vllm(f"zipf-{n}", home=THOUSAND, **flags)) for n in ("many", "few")

@@ -196,7 +196,10 @@ def servable_folder(store: Store, version: Version) -> Path:
     Raises:
         IntegrityError: when stored bytes are not what was published.
     """
-    folder = store.materialise(version, render_card(version))
+    folder = store.folder(version)
+    # On the way of an adapter's first request: a card is made only for a folder that is.
+    if not folder.is_dir():
+        store.materialise(version, render_card(version))
     store.verify(version)
     return folder
 
