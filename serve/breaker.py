@@ -54,7 +54,16 @@ class Breaker:
         """A request goes there though it is not closed."""
         self._trying = True
 
+    def began(self) -> None:
+        """An answer has begun there, and may yet break: a trial lets others in again, but until
+        one succeeds the next failure opens it for longer."""
+        if self._until is not None:
+            self._until = None
+            self._failures = OPENS_AT - 1
+        self._trying = False
+
     def succeeded(self) -> None:
+        """An answer came to its good end."""
         self._failures = self._row = 0
         self._until = None
         self._trying = False

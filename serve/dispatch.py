@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import orjson
 
 from hub.errors import DeadlineExceeded, EngineUnavailable
-from serve import sse
+from serve import refusals, sse
 from serve.bodies import with_values
 from serve.caller import caller
 from serve.engines.base import EngineState
@@ -40,6 +40,7 @@ _RETRY_PAUSE_S = 0.1
 _TRY_AGAIN = frozenset({502, 503, 504})
 # vLLM's answer to a call that the model has no part for; no failure of the engine's.
 _NOT_IMPLEMENTED = 501
+_NOT_LOADED = b"The following requested LoRA adapters are not loaded"
 
 
 @dataclass(frozen=True)
@@ -113,14 +114,14 @@ class Dispatcher:
             IntegrityError: when the adapter's files are not what was published.
         """
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(self._timeout_s) as limit:
                 asking = caller.get()
                 with trace.stage("queue"):
                     turn = await self._turns.take((asking.id, arm.adapter), most=asking.concurrent)
                 try:
                     if turn.waited_s:
                         self._metrics.queue_wait.observe(turn.waited_s)
-                    attempt = await self._begin(arm, path, body, trace)
+                    attempt = await self._begin(arm, path, body, trace, limit)
                 except BaseException:  # also a cancelled request: the next one gets its turn
                     turn.release()
                     raise
@@ -145,7 +146,9 @@ class Dispatcher:
             finally:
                 member.breaker.left()
 
-    async def _begin(self, arm: Arm, path: str, body: bytes, trace: Trace) -> _Attempt:
+    async def _begin(
+        self, arm: Arm, path: str, body: bytes, trace: Trace, limit: asyncio.Timeout
+    ) -> _Attempt:
         avoid: list[Member] = []
         for tries_left in reversed(range(_MAX_TRIES)):
             member = await self._fleet.choose(arm.version, avoid=avoid)
@@ -161,11 +164,19 @@ class Dispatcher:
                     raise
                 _log.warning("%s at %s: %s; trying again", arm.public, member.engine.name, error)
                 self._metrics.retries.inc()
-            except BaseException:  # also a cancelled request: it says nothing about the engine
-                member.breaker.left()
+            except BaseException as error:
+                # A client that went away says nothing about the engine. One that answers nobody in
+                # all of the time that a request has, with no success between, is as good as dead.
+                if isinstance(error, asyncio.CancelledError) and _is_over(limit):
+                    member.breaker.failed()
+                else:
+                    member.breaker.left()
                 raise
             else:
-                member.breaker.succeeded()
+                if attempt.reply.is_stream:
+                    member.breaker.began()
+                else:
+                    member.breaker.succeeded()
                 return attempt
             if member in avoid:
                 await self._look_at(member, avoid)
@@ -239,11 +250,19 @@ class Dispatcher:
             raise EngineUnavailable("the engine failed, perhaps at loading the adapter")
 
 
+def _is_over(limit: asyncio.Timeout) -> bool:
+    end = limit.when()
+    return end is not None and asyncio.get_running_loop().time() >= end
+
+
 def _is_unknown(status: int, head: bytes) -> bool:
-    """In vLLM's words, or SGLang's."""
-    return (status == 404 and b"does not exist" in head) or (
-        status == 400 and b"adapters are not loaded" in head
-    )
+    """In vLLM's words, or SGLang's.
+
+    A 400 repeats what the client sent, so only how it begins is the engine's own.
+    """
+    if status == 400 and _NOT_LOADED in head:
+        return refusals.words(head).startswith(_NOT_LOADED.decode())
+    return status == 404 and b"does not exist" in head
 
 
 async def _opening(events: AsyncIterator[bytes]) -> tuple[bytes, ...]:
@@ -262,6 +281,8 @@ async def _whole_stream(answer: EngineAnswer, member: Member) -> AsyncIterator[b
     begun = False
     try:
         async for event in _events(answer):
+            if sse.is_last(event):  # now: after it nobody asks for more
+                member.breaker.succeeded()
             yield event
             begun = not sse.is_opening(event)
     except EngineUnavailable:

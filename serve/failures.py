@@ -11,8 +11,17 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from hub.errors import BodyTooLarge, EngineUnavailable, HubError, InvalidApiKey, Overloaded
+from hub.apikeys import ADMIN
+from hub.errors import (
+    BodyTooLarge,
+    EngineUnavailable,
+    HubError,
+    IntegrityError,
+    InvalidApiKey,
+    Overloaded,
+)
 from serve.answers import OrjsonResponse
+from serve.caller import caller
 
 _log = logging.getLogger(__name__)
 _RETRY_AFTER_S = "2"
@@ -59,7 +68,14 @@ def _known(method: str, path: str, error: HubError) -> Response:
     if isinstance(error, BodyTooLarge):
         # The rest of the body is not read, so the connection can't serve another request.
         headers["connection"] = "close"
-    return OrjsonResponse(error.to_openai(), error.status, headers=headers)
+    return OrjsonResponse(_shown(error).to_openai(), error.status, headers=headers)
+
+
+def _shown(error: HubError) -> HubError:
+    """Where damaged files lie and how to mend them is for who looks after the hub."""
+    if type(error) is not IntegrityError or ADMIN in caller.get().scopes:
+        return error
+    return IntegrityError("its stored files are damaged", hint="Whoever runs the hub can mend it.")
 
 
 def _invalid_body(request: Request, error: Exception) -> Response:

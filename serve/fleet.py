@@ -36,6 +36,8 @@ _SPILLS_AT = 16
 _OVER_ITS_SHARE = 1.25
 # Those that answer about as soon as the first have their share of the adapters from the beginning.
 _TOGETHER_S = 1.0
+# How often those look again who wait for an engine that is left out: at least, at most.
+_LOOK_S = (0.05, 0.5)
 
 
 class Held(Protocol):
@@ -194,11 +196,12 @@ class Fleet:
             for member in up:
                 member.breaker.seen(member.engine.generation)
             closed = [member for member in up if member.breaker.is_closed]
-            trial = [member for member in up if member.breaker.may_try and member not in avoid]
+            ripe = [member for member in up if member.breaker.may_try]
+            trial = [member for member in ripe if member not in avoid]
             candidates = [m for m in closed if m not in avoid] or trial or closed
             if candidates and not trial:
                 return self._best(version, candidates)
-            if trial:
+            if trial := trial or ripe:
                 # One request of many finds out whether it works again.
                 trial[0].breaker.trying()
                 return trial[0]
@@ -226,9 +229,11 @@ class Fleet:
         return min(picks, key=lambda member: member.running)
 
     async def _until_another(self, up: Sequence[Member]) -> None:
-        """Some engine comes up, or the pause of one that is up ends."""
+        """Some engine comes up, or the pause of one that is up ends, or it is time to look again:
+        meanwhile another may have come up, or all may have been stopped."""
         if up:
-            await asyncio.sleep(max(0.05, min(member.breaker.pause_s for member in up)))
+            pause = min(member.breaker.pause_s for member in up)
+            await asyncio.sleep(min(max(_LOOK_S[0], pause), _LOOK_S[1]))
             return
         waits = [asyncio.create_task(member.engine.wait_ready()) for member in self.members]
         try:

@@ -159,7 +159,7 @@ class _Exchange:
     async def run(self, dispatcher: Dispatcher, path: str, answering: Answering) -> None:
         try:
             async with dispatcher.send(self.arm, path, self.body, self.trace) as reply:
-                names = _Names(reply.engine_name, self.arm.public)
+                names = _Names(reply.engine_name, self.arm)
                 if reply.is_stream:
                     with self.trace.stage("stream"):
                         await self._stream(reply, names, answering)
@@ -288,27 +288,34 @@ class _Exchange:
 
 
 class _Names:
-    """Puts the public name where the engine wrote its own."""
+    """Puts the public name where the engine wrote its own: the one that it was asked for (a name
+    template's), or the hub's name for the version, which is a part of that."""
 
-    def __init__(self, engine_name: str, public: str) -> None:
-        self._engine_name = engine_name
-        self._public = public
-        self._old = orjson.dumps(engine_name)
-        self._new = orjson.dumps(public)
+    def __init__(self, engine_name: str, arm: Arm) -> None:
+        inner = arm.version.engine_name if arm.version else engine_name
+        self._public = arm.public
+        # The longer one first: in running text it holds the other.
+        self._names = [name for name in dict.fromkeys((engine_name, inner)) if name != arm.public]
+        self._old = frozenset(orjson.dumps(name) for name in self._names)
+        self._new = orjson.dumps(arm.public)
 
     def in_answer(self, data: bytes) -> bytes:
-        if self._engine_name == self._public:
+        if not self._names:
             return data
         if b'"error"' in data[:24]:
             return self.anywhere(data)
         return _MODEL.sub(self._renamed, data)
 
     def _renamed(self, field: "re.Match[bytes]") -> bytes:
-        return field[1] + (self._new if field[2] == self._old else field[2])
+        return field[1] + (self._new if field[2] in self._old else field[2])
 
     def anywhere(self, data: bytes) -> bytes:
         """For error messages, which name the model in running text."""
-        return data.replace(self._engine_name.encode(), self._public.encode())
+        for name in self._names:
+            data = data.replace(name.encode(), self._public.encode())
+        return data
 
     def hide(self, text: str) -> str:
-        return text.replace(self._engine_name, self._public)
+        for name in self._names:
+            text = text.replace(name, self._public)
+        return text

@@ -34,7 +34,8 @@ class LazyResidency:
         await self._engine.wait_ready()
         name = version.engine_name
         offer = self._offers.get(name)
-        if offer is None:
+        # One that failed may have had nobody left to tell: this request has its own try.
+        if offer is None or (offer.done() and (offer.cancelled() or offer.exception())):
             offer = asyncio.create_task(self._give(version), name=f"offer {version}")
             self._offers[name] = offer
         try:

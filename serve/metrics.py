@@ -25,7 +25,7 @@ from serve.fleet import Fleet
 from serve.journal import Journal
 from serve.residency import Residency
 from serve.slots import SlotState
-from serve.topnames import TopNames
+from serve.topnames import OTHER, TopNames
 from serve.turns import Turns
 
 TOP_ADAPTERS = 50
@@ -97,7 +97,8 @@ class Metrics:
         self._requests.labels(endpoint, UNKNOWN, str(status)).inc()
 
     def ended(self, adapter: str, status: int, interaction: Interaction) -> None:
-        label = self._top.label(adapter)
+        # An adapter may be called like a label of ours: then it has none of its own.
+        label = OTHER if adapter in (OTHER, UNKNOWN) else self._top.label(adapter)
         self._requests.labels(interaction.endpoint, label, str(status)).inc()
         if interaction.ttft_ms is not None:
             self._first_token.labels(label).observe(interaction.ttft_ms / 1000)

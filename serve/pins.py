@@ -47,6 +47,9 @@ class Pins:
                 error.where = f"{where} {reference}"
                 raise
 
+    def __contains__(self, reference: str) -> bool:
+        return reference in self._pins
+
     def __iter__(self) -> Iterator[Pin]:
         return iter(list(self._pins.values()))
 

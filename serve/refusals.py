@@ -19,6 +19,14 @@ def has_error(body: bytes) -> bool:
     return bool(said.get("error") or said.get("message"))
 
 
+def words(body: bytes) -> str:
+    """The message, in either shape; empty where there is none."""
+    said = as_object(body)
+    error = said.get("error")
+    message = (error if isinstance(error, dict) else said).get("message")
+    return message if isinstance(message, str) else ""
+
+
 def in_openais_shape(status: int, body: bytes) -> bytes:
     """`{"error": {"message", "type", "param", "code"}}`; `body` itself where it has that."""
     said = as_object(body)

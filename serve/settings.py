@@ -6,8 +6,9 @@ any other address would hand the adapters, the log and the engine to everybody w
 Nothing here reads files, the environment or the registry: the caller brings the base.
 """
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from hub.errors import AddressRefused, InvalidConfig
 from hub.keys import PublicKey
@@ -103,7 +104,9 @@ class Settings:
             found.append(f"engines is {self.engines}: use 1 or more")
         found += self._problems_elsewhere()
         amounts = ("kv_cache_gib", "startup_timeout_s", "request_timeout_s", *_LIMITS)
-        found += [f"{name} must be above 0" for name in amounts if getattr(self, name) <= 0]
+        # Neither nan nor inf: a deadline that is none would never come.
+        amiss = [name for name in amounts if not 0 < getattr(self, name) < math.inf]
+        found += [f"{name} must be above 0, and finite" for name in amiss]
         if self.max_running < 1:
             found.append(f"max_running is {self.max_running}: use 1 or more")
         if self.max_waiting < 0:
@@ -118,11 +121,19 @@ class Settings:
             yield f"the engine {url} is given more than once"
         if urls and self.engines > 1:
             yield "engines counts those that are started here, and there are some elsewhere"
+        given = [name for name in ("engine_args", "kv_cache_gib") if self._is_given(name)]
+        for name in given if urls else ():
+            yield f"{name} is for engines that are started here, and there are some elsewhere"
         lazy = [spec.url for spec in self.engines_elsewhere if spec.loads is Loading.LAZY]
         if lazy and self.adapter_folder is None:
             yield f"{lazy[0]} loads lazily: say where it finds adapters, with --adapter-folder"
         if self.adapter_folder is not None and not lazy:
             yield "adapter_folder is for engines that load lazily, and there is none"
+
+
+    def _is_given(self, name: str) -> bool:
+        default = next(field.default for field in fields(self) if field.name == name)
+        return bool(getattr(self, name) != default)
 
 
 @dataclass(frozen=True)

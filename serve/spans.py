@@ -27,6 +27,8 @@ from serve.traces import Attributes, Headers, Stage, Trace, Traces
 _SERVICE = "loom-gateway"
 _W3C = TraceContextTextMapPropagator()
 _CARRIERS = frozenset({b"traceparent", b"tracestate"})
+# No reference is longer. What is no reference may be megabytes, and thousands of spans wait.
+_MODEL_MOST = 512
 _OPERATIONS = {
     "chat": "chat",
     "completions": "text_completion",
@@ -106,11 +108,11 @@ class _SpanTrace(Trace):
             "gen_ai.operation.name": _OPERATIONS.get(endpoint, endpoint),
             # Whom the client asked: what stands behind is told by the stages.
             "gen_ai.provider.name": "loom",
-            "gen_ai.request.model": body["model"],
+            "gen_ai.request.model": body["model"][:_MODEL_MOST],
         }
         for field, name in _ASKED.items():
             value = body.get(field)
-            if isinstance(value, int | float) and not isinstance(value, bool):
+            if isinstance(value, int | float) and not isinstance(value, bool) and _fits(value):
                 told.setdefault(name, value)
         if body.get("stream") is True:
             told["gen_ai.request.stream"] = True
@@ -160,6 +162,11 @@ class _SpanStage(Stage):
 
     def tell(self, attributes: Attributes) -> None:
         self._span.set_attributes(attributes)
+
+
+def _fits(value: float) -> bool:
+    """OTLP's integers have 64 bits with a sign; JSON's may have one more here."""
+    return isinstance(value, float) or -(1 << 63) <= value < 1 << 63
 
 
 def _kind(error: BaseException) -> str:

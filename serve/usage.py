@@ -65,8 +65,13 @@ def _is_one_stream(body: dict[str, Any]) -> bool:
     return (
         body.get("stream") is True
         and body.get("n") in (None, 1)
-        and not isinstance(body.get("prompt"), list)
+        and not _are_several(body.get("prompt"))
     )
+
+
+def _are_several(prompt: object) -> bool:
+    """A list of prompts; a list of token ids is one prompt."""
+    return isinstance(prompt, list) and len(prompt) > 1 and not isinstance(prompt[0], int)
 
 
 def _usage_chunk(data: bytes) -> dict[str, Any] | None:

@@ -109,15 +109,17 @@ class Warmth:
         return [engine.name for (engine, _), was_there in zip(up, done, strict=True) if was_there]
 
     async def pin(self, reference: str) -> tuple[Version, list[str]]:
-        """Have it loaded and kept. Raises as `Pins`, and as `load`: then it is not pinned."""
+        """Have it loaded and kept. Raises as `Pins`, and as `load`: then it is pinned no more than
+        before."""
         self._require_explicit()
+        was_pinned = reference in self.pins
         version = self.pins.add(reference)
         self._apply()
         try:
             return version, await self.load(version)
         except BaseException:  # whatever it is, what can't be loaded stays unpinned
-            self.pins.remove(reference)
-            self._apply()
+            if not was_pinned and reference in self.pins:
+                self.unpin(reference)
             raise
 
     def unpin(self, reference: str) -> Version | None:

@@ -64,14 +64,18 @@ class EngineClient:
             return response.status
 
     async def models(self) -> list[dict[str, object]]:
-        """The engine's own /v1/models: the base, and adapters, which have a `parent`."""
+        """The engine's own /v1/models: the base, and adapters, which have a `parent`; each has its
+        `id`."""
         status, text = await self._exchange("GET", "/v1/models")
         if status != 200:
             raise EngineRefused(f"the engine lists no models: {_reason(status, text)}")
         try:
-            return list(orjson.loads(text)["data"])
-        except (orjson.JSONDecodeError, KeyError, TypeError) as error:
-            raise EngineRefused(f"{self.url}/v1/models is not a list of models") from error
+            models = list(orjson.loads(text)["data"])
+        except (orjson.JSONDecodeError, KeyError, TypeError):
+            models = [None]
+        if not all(isinstance(m, dict) and isinstance(m.get("id"), str) for m in models):
+            raise EngineRefused(f"{self.url}/v1/models is not a list of models")
+        return models
 
     async def adapters(self) -> list[str]:
         return [str(model["id"]) for model in await self.models() if model.get("parent")]
@@ -85,8 +89,11 @@ class EngineClient:
         # The name holds the digest, so what is loaded under it has the same weights.
         if status == 200 or (status == 400 and any(words in text for words in _LOADED_ALREADY)):
             return
+        shown = engine_name.partition("#")[0]
+        # vLLM's words name the hub's folder, and the adapter by what the engine calls it.
+        reason = _reason(status, text).replace(str(folder), "its folder")
         raise EngineRefused(
-            f"the engine refused to load {engine_name.partition('#')[0]}: {_reason(status, text)}",
+            f"the engine refused to load {shown}: {reason.replace(engine_name, shown)}",
             hint=_LORA_OFF if status in (404, 405) and "lora" not in text.lower() else None,
         )
 
@@ -96,7 +103,8 @@ class EngineClient:
         )
         if status not in (200, 404) and not (status == 400 and _NOT_LOADED in text):
             shown = engine_name.partition("#")[0]
-            raise EngineRefused(f"the engine refused to unload {shown}: {_reason(status, text)}")
+            reason = _reason(status, text).replace(engine_name, shown)
+            raise EngineRefused(f"the engine refused to unload {shown}: {reason}")
 
     async def open(self, path: str, body: bytes, headers: Mapping[str, str]) -> EngineAnswer:
         return await self._wire.post(path, body, headers)
@@ -112,7 +120,7 @@ class EngineClient:
                 headers=_JSON,
                 timeout=_CONTROL_TIMEOUT,
             ) as response:
-                return response.status, await response.text()
+                return response.status, await response.text(errors="replace")
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise _unavailable("the engine does not answer", error) from error
 

@@ -97,11 +97,14 @@ class GuardedProcess:
                 await asyncio.sleep(_CLEAR_POLL_S)
 
     def tail(self) -> str:
-        """The last lines of this life's output."""
-        with self._log.open("rb") as stream:
-            stream.seek(0, os.SEEK_END)
-            stream.seek(max(self._log_from, stream.tell() - _LOG_TAIL_BYTES))
-            text = stream.read().decode(errors="replace")
+        """The last lines of this life's output; none where somebody took the log away."""
+        try:
+            with self._log.open("rb") as stream:
+                stream.seek(0, os.SEEK_END)
+                stream.seek(max(self._log_from, stream.tell() - _LOG_TAIL_BYTES))
+                text = stream.read().decode(errors="replace")
+        except OSError:
+            return ""
         lines = [line for line in _COLOUR.sub("", text).splitlines() if line.strip()]
         return "\n".join(lines[-LOG_TAIL_LINES:])
 

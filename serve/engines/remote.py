@@ -27,6 +27,8 @@ from serve.engines.spec import EngineSpec
 from serve.engines.wire import EngineAnswer
 
 _PROBE_EVERY_S = 1.0
+# As `serve.engines.supervisor` has it.
+_SILENT_PROBES = 3
 
 
 class RemoteEngine:
@@ -104,7 +106,14 @@ class RemoteEngine:
         await self._live.client().unload(engine_name)
 
     async def adapters(self) -> list[str]:
-        return await self._live.client().adapters()
+        models = await self._live.client().models()
+        try:
+            self._which_base(models)
+        except EngineRefused as error:
+            # Behind one address another server may come up without a moment's silence.
+            await self._live.down(EngineState.RESTARTING)
+            raise EngineUnavailable(error.message, hint=error.hint) from error
+        return [str(model["id"]) for model in models if model.get("parent")]
 
     async def open(self, path: str, body: bytes, headers: Mapping[str, str]) -> EngineAnswer:
         return await self._live.client().open(path, body, headers)
@@ -142,10 +151,21 @@ class RemoteEngine:
         except EngineUnavailable:
             return False
 
+    async def _answers(self) -> bool:
+        """As `_alive`, with an end to its patience: so many probes without an answer are a hang."""
+        for _ in range(_SILENT_PROBES):
+            try:
+                if (status := await self._live.client().health()) is not None:
+                    return status == 200
+            except EngineUnavailable:
+                return False
+        return False
+
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(_PROBE_EVERY_S)
-            await self.check()
+            if not await self._answers():
+                await self._live.down(EngineState.RESTARTING)
             if self._live.state is EngineState.RESTARTING:
                 # Another base may have come up there: keep refusing until it is the right one.
                 with contextlib.suppress(EngineError):

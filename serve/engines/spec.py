@@ -50,15 +50,16 @@ class EngineSpec:
             raise UsageError(f"the engine '{self.url}': {problem}", hint=f"As in {_EXAMPLE}")
 
     def _problems(self) -> Iterator[str]:
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        if not _is_address(self.url):
             yield "use http://HOST:PORT"
         try:
-            fields = [field for _, field, _, _ in Formatter().parse(self.name) if field is not None]
+            parsed = [part[1:] for part in Formatter().parse(self.name) if part[1] is not None]
         except ValueError as error:
             yield f"its name template '{self.name}': {error}"
             return
-        if fields.count("name") != 1 or not set(fields) <= {"name", "base"}:
+        fields = [field for field, _, _ in parsed]
+        plain = not any(form or conversion for _, form, conversion in parsed)
+        if fields.count("name") != 1 or not set(fields) <= {"name", "base"} or not plain:
             yield f"its name template is '{self.name}': use {{name}} once, and {{base}} if need be"
 
     @classmethod
@@ -81,6 +82,14 @@ class EngineSpec:
     def model_name(self, base: str, engine_name: str) -> str:
         """The `model` of a request for an adapter that the hub calls `engine_name`."""
         return self.name.format(base=base, name=engine_name)
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is none, half an IPv6 address
+        return False
 
 
 def _choice(kind: type[_Kind], url: str, option: str, value: str) -> _Kind:

@@ -35,6 +35,7 @@ class EngineDouble:
     core_died    a stream gets vLLM's error event with code 500 after two events
     no_done      a stream ends properly but without [DONE], or a response's without its last event
     refuse       HTTP 400 that names the model
+    invalid      HTTP 400 that repeats the request's temperature, as vLLM does with a wrong value
     """
 
     def __init__(self, base: str = BASE, api: str = "vllm") -> None:
@@ -44,6 +45,7 @@ class EngineDouble:
         self.runner = "generate"
         self.health = 200
         self.load_delay = 0.0
+        # May hold {name} and {path}, which vLLM's words do.
         self.load_refusal: str | None = None
         self.unload_refusal: str | None = None
         self.token_delay = 0.0
@@ -126,7 +128,8 @@ class EngineDouble:
         self.loads.append(name)
         await asyncio.sleep(self.load_delay)
         if self.load_refusal:
-            return _error(500, self.load_refusal, "InternalServerError")
+            words = self.load_refusal.format(name=name, path=path)
+            return _error(500, words, "InternalServerError")
         if name in self.loaded:
             message = f"The lora adapter '{name}' has already been loaded."
             return _error(400, message, "InvalidUserInput")
@@ -165,7 +168,11 @@ class EngineDouble:
         if fault == "unavailable":
             return _error(503, "The engine is dead", "ServiceUnavailable")
         if fault == "refuse":
-            return _error(400, f"`{model}` takes 16 tokens at most", "BadRequestError")
+            known = model.removeprefix(f"{self.base}:") if self.api == "sglang" else model
+            return _error(400, f"`{known}` takes 16 tokens at most", "BadRequestError")
+        if fault == "invalid":
+            said = {"type": "float_parsing", "input": asked["temperature"]}
+            return _error(400, f"1 validation error:\n  {said}", "Bad Request")
         if not self._knows(model):
             if self.api == "sglang":
                 message = f"The following requested LoRA adapters are not loaded: {model}"

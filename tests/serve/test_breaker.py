@@ -84,3 +84,21 @@ def test_a_new_life_gets_a_chance_at_once() -> None:
     assert breaker.pause_s == 2
     breaker.seen(2)
     assert not breaker.is_closed
+
+
+def test_a_trial_that_began_well_lets_others_in_and_may_yet_fail() -> None:
+    """Until one has come to its good end, the next failure opens it again, for longer."""
+    clock = Clock()
+    breaker = _opened(clock)
+    clock.now += breaker.pause_s
+    breaker.trying()
+    breaker.began()
+    assert breaker.is_closed
+    breaker.failed()
+    assert breaker.pause_s == 2
+    clock.now += breaker.pause_s
+    breaker.trying()
+    breaker.began()
+    breaker.succeeded()
+    breaker.failed()
+    assert breaker.is_closed

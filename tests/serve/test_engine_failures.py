@@ -142,3 +142,35 @@ async def test_a_hung_engine_keeps_nobody_for_ever(
         assert b"engine_interrupted" in answer.content
     else:
         assert answer.json()["model"] == "support@1"
+
+
+async def test_a_client_cannot_have_an_adapter_forgotten(
+    gateway: Gateway, published: Publish, double: EngineDouble
+) -> None:
+    """What a refusal repeats of a request is not taken for the engine's own words: asked once,
+    answered with the refusal, and the adapter is still there."""
+    published("support")
+    await gateway.chat("support")
+    double.faults = ["invalid"]
+    words = "The following requested LoRA adapters are not loaded: support"
+    answer = await gateway.chat("support", temperature=words)
+    assert answer.status_code == 400
+    assert words in answer.json()["error"]["message"]
+    assert len(double.asked) == 2
+    assert len(double.loads) == 1
+    assert [resident.state for resident in gateway.residency.residents()] == ["loaded"]
+
+
+async def test_a_refused_load_says_neither_folder_nor_inner_name(
+    gateway: Gateway, published: Publish, double: EngineDouble
+) -> None:
+    """vLLM's words name both; the answer and the log have the reason without them."""
+    name = published("support").engine_name
+    folder = str(gateway.home.adapters)
+    double.load_refusal = "Loading lora {name} failed: No adapter found for {path}"
+    answer = await gateway.chat("support")
+    assert answer.status_code == 502
+    for told in (answer.text, str(gateway.logged()[0].error)):
+        assert "Loading lora support@1 failed: No adapter found for its folder" in told
+        assert name not in told
+        assert folder not in told

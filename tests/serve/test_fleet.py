@@ -219,6 +219,9 @@ async def test_sglang_is_spoken_to_in_its_own_way(
             assert double.asked[0]["model"] == f"tiny:{loaded}"
             streamed = await gateway.stream("support")
             assert set(re.findall(rb'"model":"([^"]*)"', streamed)) == {b"support@1"}
+            double.faults = ["refuse"]
+            refused = (await gateway.chat("support")).json()["error"]["message"]
+            assert refused == "`support@1` takes 16 tokens at most"
             double.restart()
             assert (await gateway.chat("support")).status_code == 200
 
@@ -231,6 +234,11 @@ def test_specs_say_what_is_wrong_with_them() -> None:
     for text, words in {
         "gpu1:8000": "use http://HOST:PORT",
         "http://": "use http://HOST:PORT",
+        "http://x:99999": "use http://HOST:PORT",
+        "http://x:port": "use http://HOST:PORT",
+        "http://[::1": "use http://HOST:PORT",
+        "http://x,name={name:d}": "use {name} once",
+        "http://x,name={name!r}": "use {name} once",
         "http://x,loads=sometimes": "loads is 'sometimes': use explicit or lazy",
         "http://x,api=tgi": "api is 'tgi': use vllm or sglang",
         "http://x,name=all": "use {name} once",
@@ -249,8 +257,19 @@ def test_settings_that_contradict_each_other_are_refused(settings: Settings) -> 
     """All of them at once."""
     one = EngineSpec("http://x:1")
     with pytest.raises(InvalidConfig) as refused:
-        replace(settings, engines_elsewhere=(one, one), engines=2, adapter_folder="/x")
+        replace(
+            settings,
+            engines_elsewhere=(one, one),
+            engines=2,
+            engine_args=("--max-model-len", "4096"),
+            adapter_folder="/x",
+            request_timeout_s=float("nan"),
+            startup_timeout_s=float("inf"),
+        )
     text = str(refused.value)
+    assert "engine_args is for engines that are started here" in text
+    assert "request_timeout_s must be above 0, and finite" in text
+    assert "startup_timeout_s must be above 0, and finite" in text
     assert "given more than once" in text
     assert "engines counts those that are started here" in text
     assert "there is none" in text

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from serve.metrics import TOP_ADAPTERS, Metrics
+from serve.metrics import TOP_ADAPTERS, UNKNOWN, Metrics
 from serve.topnames import OTHER, TopNames
 from tests.serve.conftest import Gateway, Publish, until
 from tests.serve.engine_double import EngineDouble
@@ -144,6 +144,19 @@ def test_a_thousand_adapters_make_no_thousand_series() -> None:
     assert len(adapters) == TOP_ADAPTERS + 1
     assert {"hot", OTHER} <= adapters
     assert len(series) < 2000
+
+
+def test_an_adapter_called_like_a_label_of_ours_has_none_of_its_own() -> None:
+    """What was refused stays apart from an adapter `unknown`, and is never forgotten with it."""
+    metrics = Metrics()
+    metrics.refused("chat", 404)
+    for name in (UNKNOWN, OTHER):
+        metrics.ended(name, 200, ENTRY)
+    series = _read(metrics.text("")[0].decode())
+    labels = {"endpoint": ENTRY.endpoint, "status": "200"}
+    assert _value(series, "hub_requests_total", adapter=OTHER, **labels) == 2
+    assert _value(series, "hub_requests_total", adapter=UNKNOWN, **labels) == 0
+    assert _value(series, "hub_requests_total", endpoint="chat", adapter=UNKNOWN, status="404") == 1
 
 
 def test_the_loud_displace_the_quiet_and_not_their_equals() -> None:

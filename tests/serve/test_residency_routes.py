@@ -122,6 +122,20 @@ async def test_a_pin_that_can_not_be_loaded_is_none(
     assert (await gateway.http.get("/hub/residency")).json()["pins"] == []
 
 
+async def test_a_pin_asked_for_again_stays_when_the_engine_is_down(
+    gateway: Gateway, published: Publish, double: EngineDouble
+) -> None:
+    """That it can't be loaded just now takes away no pin that was there before."""
+    published("support")
+    body = {"adapter": "support"}
+    assert (await gateway.http.post("/hub/residency/pin", json=body)).status_code == 200
+    double.health = 503
+    await gateway.engine.check()
+    assert (await gateway.http.post("/hub/residency/pin", json=body)).status_code == 503
+    shown = (await gateway.http.get("/hub/residency")).json()
+    assert [pin["reference"] for pin in shown["pins"]] == ["support"]
+
+
 async def test_a_deleted_version_is_unloaded_by_its_name(
     gateway: Gateway, published: Publish, registry: Registry, double: EngineDouble
 ) -> None:

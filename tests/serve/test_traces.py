@@ -183,6 +183,26 @@ async def test_what_fails_shows_where(
         assert told(root.attributes)["error.type"] == "client_gone"
 
 
+async def test_a_request_cannot_hurt_the_spans(
+    home: Home,
+    settings: Settings,
+    published: Publish,
+    collector: Collector,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A number that OTLP can't hold is left out without a word, a name of megabytes is cut."""
+    published("support")
+    async with running(home, settings, make_engines(home, settings)) as gateway:
+        await gateway.chat("support", seed=(1 << 64) - 1, top_k=-(1 << 63))
+        attributes = told(_root(await _soon(collector, 5)).attributes)
+        assert "gen_ai.request.seed" not in attributes
+        assert attributes["gen_ai.request.top_k"] == -(1 << 63)
+        await gateway.chat("a" * 1_000_000)
+        attributes = told(_root(await _soon(collector, 2)).attributes)
+        assert attributes["gen_ai.request.model"] == "a" * 512
+    assert [record for record in caplog.records if "opentelemetry" in record.name] == []
+
+
 async def _soon(collector: Collector, count: int) -> list[Span]:
     """The spans of one request, in the order in which they began, once they are there."""
     await until(lambda: len(collector.spans) >= count)

@@ -63,6 +63,12 @@ def test_nothing_is_asked_for_where_it_would_show(body: dict[str, Any]) -> None:
     assert asking_for_usage(body) == {}
 
 
+@pytest.mark.parametrize("prompt", ["a", ["a"], [1, 2, 3], [[1, 2, 3]]])
+def test_one_prompt_is_counted_in_whatever_shape(prompt: Any) -> None:
+    """A text, its token ids, or a list with one of these: a stream of one choice."""
+    assert asking_for_usage({"stream": True, "prompt": prompt})
+
+
 async def test_the_double_does_not_get_more_than_that(
     gateway: Gateway, double: EngineDouble
 ) -> None:
