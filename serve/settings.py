@@ -130,7 +130,6 @@ class Settings:
         if self.adapter_folder is not None and not lazy:
             yield "adapter_folder is for engines that load lazily, and there is none"
 
-
     def _is_given(self, name: str) -> bool:
         default = next(field.default for field in fields(self) if field.name == name)
         return bool(getattr(self, name) != default)
