@@ -3,8 +3,8 @@ has changed (`data_version`), so a key that another process makes or revokes cou
 request.
 
 What is closed stays closed: once this server has wanted keys, it goes on wanting them when the last
-one is revoked or expires, and then refuses everybody. To be open again it must be started again,
-which it only is on a loopback address.
+one is revoked or expires, and then refuses everybody. So does one that is started anew where there
+was ever a key (`required`), unless somebody opens it on purpose.
 """
 
 from hub.apikeys import ApiKey, recognise

@@ -57,6 +57,11 @@ if TYPE_CHECKING:
 @click.option(
     "--require-keys", is_flag=True, help="Want API keys even while there is none: see hub keys."
 )
+@click.option(
+    "--without-keys",
+    is_flag=True,
+    help="Let everybody on this machine in although there were API keys, none living now.",
+)
 @click.option("--max-loras", default=8, show_default=True, help="Adapters in one batch.")
 @click.option(
     "--max-cpu-loras",
@@ -96,6 +101,7 @@ def serve(
     registry_only: bool,
     signed_by: tuple[Path, ...],
     require_keys: bool,
+    without_keys: bool,
     max_loras: int,
     max_cpu_loras: int | None,
     max_lora_rank: int | None,
@@ -123,7 +129,7 @@ def serve(
     home = Home.from_environment()
     if registry_only:
         _refuse_engine_options(context)
-    keyed, let_in = _who_is_let_in(home, require_keys)
+    keyed, require_keys, let_in = _who_is_let_in(home, require_keys, without_keys)
     if registry_only:
         _serve_registry(
             home,
@@ -193,7 +199,15 @@ def _serve_registry(home: "Home", let_in: str, **asked: Any) -> None:
 
 def _refuse_engine_options(context: click.Context) -> None:
     """Raises UsageError: an option that nothing reads would look as if it did something."""
-    own = ("host", "port", "registry_only", "log_format", "signed_by", "require_keys")
+    own = (
+        "host",
+        "port",
+        "registry_only",
+        "log_format",
+        "signed_by",
+        "require_keys",
+        "without_keys",
+    )
     for parameter in context.command.params:
         name = parameter.name or ""
         source = context.get_parameter_source(name)
@@ -213,20 +227,32 @@ def _keys(files: tuple[Path, ...]) -> "tuple[PublicKey, ...]":
     return tuple(dict.fromkeys(key for file in files for key in read_public_keys(file)))
 
 
-def _who_is_let_in(home: "Home", require_keys: bool) -> tuple[bool, str]:
-    """Whether there is a living API key, and a line that says what follows from that."""
+def _who_is_let_in(home: "Home", require: bool, without: bool) -> tuple[bool, bool, str]:
+    """Whether there is a living API key, whether one is wanted even if not, and a line that says
+    what follows. A hub that ever had a key stays closed when the last one expires overnight, unless
+    it is opened on purpose. Raises UsageError where that contradicts what else there is."""
     from hub.registry import Registry
 
     with Registry.open(home) as registry:
         found = registry.keys.all()
     living = sum(key.state == "living" for key in found)
-    if living or require_keys:
+    if without and require:
+        raise UsageError("--without-keys and --require-keys contradict each other: leave one out")
+    if without and living:
+        raise UsageError(
+            f"--without-keys, but of this hub's API keys {living} can still be used",
+            hint="`hub keys ls` lists them, `hub keys revoke NAME` takes one back.",
+        )
+    if living or require:
         said = f"API keys are wanted from everybody; {living or 'none'} living (`hub keys ls`)"
-    elif found:
-        said = "no living API key, so everybody on this machine is let in (`hub keys ls`)"
+    elif found and not without:
+        said = (
+            "API keys are wanted from everybody, and none is living: nobody is let in until there"
+            " is one (`hub keys create NAME`; --without-keys opens this hub again)"
+        )
     else:
         said = "no API keys: everybody on this machine is let in (`hub keys create NAME`)"
-    return living > 0, said
+    return living > 0, require or bool(found and not without), said
 
 
 def _announcing(let_in: str) -> Callable[[str], None]:

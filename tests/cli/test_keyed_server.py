@@ -80,10 +80,33 @@ def test_on_loopback_a_server_is_open_until_there_is_a_key(hub: Hub) -> None:
         assert "wants a key from everybody" in hub.ok("keys", "create", "first").stderr
         assert "wants a key from everybody" not in hub.ok("keys", "create", "second").stderr
         assert httpx.get(f"{url}/hub/adapters").status_code == 401
-    hub.ok("keys", "revoke", "first"), hub.ok("keys", "revoke", "second")
-    with serving(hub) as (url, said):
-        assert "no living API key, so everybody on this machine is let in" in said
-        assert httpx.get(f"{url}/hub/adapters").status_code == 200
+
+
+def test_without_a_living_key_a_hub_that_had_one_stays_closed(hub: Hub) -> None:
+    """Started anew it lets nobody in, and says what opens it; with --without-keys everybody on this
+    machine, until there is a key. That is refused where it contradicts, and beyond loopback."""
     with serving(hub, "--require-keys") as (url, said):
         assert "wanted from everybody; none living" in said
         assert httpx.get(f"{url}/hub/adapters").status_code == 401
+    hub.ok("keys", "create", "first")
+    living = hub("serve", "--registry-only", "--port", "0", "--without-keys")
+    assert living.status == 2
+    assert "of this hub's API keys 1 can" in living.stderr
+    hub.ok("keys", "revoke", "first")
+    with serving(hub) as (url, said):
+        assert "nobody is let in" in said
+        assert "--without-keys" in said
+        assert httpx.get(f"{url}/hub/adapters").status_code == 401
+    with serving(hub, "--without-keys") as (url, said):
+        assert "no API keys: everybody on this machine is let in" in said
+        assert httpx.get(f"{url}/hub/adapters").status_code == 200
+        hub.ok("keys", "create", "second")
+        assert httpx.get(f"{url}/hub/adapters").status_code == 401
+    hub.ok("keys", "revoke", "second")
+    for more, status, words in (
+        (("--host", "0.0.0.0"), 1, "no API key"),
+        (("--require-keys",), 2, "contradict"),
+    ):
+        refused = hub("serve", "--registry-only", "--port", "0", "--without-keys", *more)
+        assert refused.status == status
+        assert words in refused.stderr
