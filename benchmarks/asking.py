@@ -56,8 +56,11 @@ class Asker:
         self._session = session
         self.url = url
 
-    async def chat(self, model: str, max_tokens: int, **more: Any) -> Answer:
-        """An answer of exactly `max_tokens` tokens unless `more` says otherwise."""
+    async def chat(
+        self, model: str, max_tokens: int, *, begun: asyncio.Event | None = None, **more: Any
+    ) -> Answer:
+        """An answer of exactly `max_tokens` tokens unless `more` says otherwise. `begun` is set
+        when its first token has come, or it has ended."""
         messages = [{"role": "user", "content": QUESTION}]
         body = {"model": model, "messages": messages, "max_tokens": max_tokens, "temperature": 0,
                 "ignore_eos": True, "stream": True, **more}  # fmt: skip
@@ -66,12 +69,14 @@ class Asker:
             async with self._session.post(f"{self.url}/v1/chat/completions", json=body) as response:
                 answer.status = response.status
                 if response.status == 200:
-                    await _read(response, answer)
+                    await _read(response, answer, begun)
                 else:
                     answer.ending, answer.why = Ending.REFUSED, (await response.text())[:300]
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             answer.why = f"{type(error).__name__}: {error}"
         answer.ended = time.perf_counter()
+        if begun is not None:
+            begun.set()
         return answer
 
     async def post(self, path: str, body: dict[str, Any]) -> str:
@@ -107,7 +112,9 @@ async def askers(*urls: str, key: str | None = None) -> AsyncIterator[list[Asker
         yield [Asker(session, url) for url in urls]
 
 
-async def _read(response: aiohttp.ClientResponse, answer: Answer) -> None:
+async def _read(
+    response: aiohttp.ClientResponse, answer: Answer, begun: asyncio.Event | None
+) -> None:
     async for line in response.content:
         if not line.startswith(b"data: "):
             continue
@@ -124,6 +131,8 @@ async def _read(response: aiohttp.ClientResponse, answer: Answer) -> None:
         for choice in event["choices"]:
             if "role" not in choice["delta"]:  # that one comes before the first token
                 answer.first = answer.first or time.perf_counter()
+                if begun is not None:
+                    begun.set()
             answer.text += choice["delta"].get("content") or ""
             answer.finish = choice["finish_reason"] or answer.finish
 

@@ -2,9 +2,9 @@
 
 Two engines with their own cores. Every two seconds a new version is published, promoted, and
 rolled back; every minute an engine is killed with SIGKILL, in turn vLLM's server and its engine
-core. Six clients ask for what is in production, two for versions by number, all streaming. The
-adapters are trained to say a word, so each answer is held against the version that it names, and
-that against when it was in production.
+core, while more streams than usual have begun on both. Six clients ask for what is in production,
+two for versions by number, all streaming. The adapters are trained to say a word, so each answer is
+held against the version that it names, and that against when it was in production.
 
 A failure is whatever is neither a whole answer nor a stream that ended with the event
 `engine_interrupted`; the gateway must have counted exactly those that the clients saw.
@@ -21,6 +21,7 @@ import tempfile
 from collections import Counter
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from time import perf_counter
 
@@ -38,6 +39,8 @@ EVERY_S = 2.0
 KILL_EVERY_S = 60.0
 CLIENTS, BY_NUMBER = 6, 2
 TOKENS = 24
+# Asked for before each kill, of as many versions, so that each engine has some: as long as can be.
+CAUGHT, CAUGHT_TOKENS = 12, 38
 SECONDS, SHORT_SECONDS = 600.0, 60.0
 RAW_SECONDS = 30.0
 
@@ -106,12 +109,12 @@ async def asked(served: Server, churned: Churned, seconds: float) -> None:
         def over() -> bool:
             return perf_counter() > end
 
-        killing = asyncio.create_task(killed(served, churned, end))
+        killing = asyncio.create_task(killed(served, through, churned, end))
         both = await asyncio.gather(
             ask_on(production, CLIENTS, over), ask_on(by_number, BY_NUMBER, over)
         )
-        churned.answers = [answer for some in both for answer in some]
-        await killing
+        caught = await killing
+        churned.answers = [answer for some in (*both, caught) for answer in some]
         await all_up(through)
         told = await metrics(through)
     churned.counted_cuts = int(sum(told["hub_streams_interrupted_total"].values()))
@@ -128,14 +131,26 @@ async def all_up(served: Asker) -> None:
             states = json.loads(await served.get("/ready"))["engines"]
 
 
-async def killed(served: Server, churned: Churned, end: float) -> None:
-    """The first kill comes after half a minute, the last one early enough to be felt."""
+async def killed(served: Server, through: Asker, churned: Churned, end: float) -> list[Answer]:
+    """The first kill comes after half a minute, the last one early enough to be felt. What the
+    streams came to that had begun just then."""
+    caught: list[Answer] = []
     due = perf_counter() + KILL_EVERY_S / 2
     while due < end:
         await asyncio.sleep(due - perf_counter())
+        numbers = sorted(churned.record.words)[-CAUGHT:]
+        begun = [asyncio.Event() for _ in numbers]
+        asked = [
+            asyncio.create_task(through.chat(f"{ADAPTER}@{number}", CAUGHT_TOKENS, begun=event))
+            for number, event in zip(numbers, begun, strict=True)
+        ]
+        for first in islice(asyncio.as_completed([event.wait() for event in begun]), CAUGHT // 2):
+            await first
         core = len(churned.record.kills) % 2 == 1
         churned.record.kills.append(kill_engine(served.pid, core=core))
+        caught += await asyncio.gather(*asked)
         due += KILL_EVERY_S
+    return caught
 
 
 async def metrics(asker: Asker) -> dict[str, dict[str, float]]:

@@ -96,8 +96,12 @@ def raw_vllm(*engine_args: str) -> Iterator[str]:
 
 @contextmanager
 def serving(*options: str, home: Home = HOME) -> Iterator[Server]:
-    """`hub serve`, ready."""
+    """`hub serve`, ready; without keys where `api_key` made one earlier, and none is living."""
     port = free_port()
+    with Registry.open(home) as registry:
+        keys = [key.state for key in registry.keys.all()]
+    if keys and "living" not in keys:
+        options = ("--without-keys", *options)
     home.logs.mkdir(parents=True, exist_ok=True)
     log = home.logs / "gateway.log"
     with log.open("wb") as output:

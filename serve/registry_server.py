@@ -30,7 +30,7 @@ from serve.listen import address, listen, make_server
 from serve.logs import log_to_stderr
 from serve.routes.registry import registry_routes
 from serve.settings import RegistrySettings
-from serve.stopping import first, signals
+from serve.stopping import ENDING_S, end_within, first, signals
 from serve.surface import ROUTES
 from serve.uploads import Uploads
 
@@ -116,5 +116,6 @@ async def _serve(app: ASGIApp, listener: socket.socket, announce: Callable[[str]
         announce(f"ready: {where}  (the registry only; use it with --hub {where})")
         await first(told.stop.wait(), serving)
         announce("stopping …")
+        end_within(ENDING_S)
         server.should_exit = True
         await serving

@@ -3,10 +3,10 @@
 While engines start, HTTP answers already (/ready with 503). SIGINT, SIGTERM or SIGHUP begins the
 end: nobody new is admitted, those inside have `drain_s` to finish, then the engines are stopped,
 which ends what still streams with its error event, and last the sockets close. A second signal
-skips the wait. An engine has a few seconds to end by itself before it is killed, so all of it takes
-no longer than `drain_s` and some fifteen seconds more. However this ends, no engine of ours is
-left: when even this process is killed, each engine's guard sees to it (only killing both at once
-can leave vLLM's own children).
+skips the wait. An engine has a few seconds to end by itself before it is killed. After `drain_s`
+and twenty seconds more the process ends, whatever it still waits for. However this ends, no engine
+of ours is left: when even this process is killed, each engine's guard sees to it (only killing both
+at once can leave vLLM's own children).
 """
 
 import asyncio
@@ -46,7 +46,7 @@ from serve.resolver import Resolver
 from serve.settings import Settings
 from serve.shelf import Shelf
 from serve.signed import SignedOnly
-from serve.stopping import Told, first, signals
+from serve.stopping import ENDING_S, Told, end_within, first, signals
 from serve.traces import traces_from
 from serve.uploads import Uploads
 from serve.views import Views
@@ -64,11 +64,12 @@ def run_gateway(
     measure_effect: MeasureEffect,
     announce: Announce,
     engines: Sequence[Engine] = (),
+    ending_s: float = ENDING_S,
 ) -> None:
     """Serve until a signal comes. Call it in the main thread.
 
     `measure_effect` is for what is published over HTTP; any thread may call it. `engines` take the
-    place of those that the settings ask for.
+    place of those that the settings ask for. `ending_s` after the drain everything has to be over.
 
     Raises:
         AddressRefused: when the port is taken.
@@ -80,7 +81,7 @@ def run_gateway(
     listener = listen(settings.host, settings.port, keyed=settings.keyed)
     log_to_stderr(settings.log_format)
     with contextlib.closing(listener):
-        uvloop.run(_serve(home, settings, measure_effect, engines, listener, announce))
+        uvloop.run(_serve(home, settings, measure_effect, engines, listener, announce, ending_s))
 
 
 def make_engines(home: Home, settings: Settings) -> list[Engine]:
@@ -160,6 +161,7 @@ async def _serve(
     engines: Sequence[Engine],
     listener: socket.socket,
     announce: Announce,
+    ending_s: float,
 ) -> None:
     where = address(listener)
     async with opened(home, settings, engines, measure_effect) as parts:
@@ -175,6 +177,7 @@ async def _serve(
                     await first(told.stop.wait(), serving)
                     announce("stopping …")
             finally:
+                end_within(settings.drain_s + ending_s)
                 await _wind_up(parts, settings, told)
                 server.should_exit = True
                 server.force_exit = told.hurry.is_set()

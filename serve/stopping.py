@@ -1,10 +1,17 @@
 """Being told to stop: by signals, which a server of ours takes for itself."""
 
 import asyncio
+import logging
+import os
 import signal
+import threading
 from collections.abc import Awaitable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any
+
+# What requests and engines need to end is less; this is for what never does.
+ENDING_S = 20.0
+_log = logging.getLogger(__name__)
 
 
 class Told:
@@ -33,6 +40,23 @@ def signals() -> Iterator[Told]:
     finally:
         for number in numbers:
             loop.remove_signal_handler(number)
+
+
+def end_within(seconds: float) -> None:
+    """From now on this process lives that long at most, also when a thread of it hangs in a disk or
+    a bucket that does not answer, which nothing can cancel and Python would wait for.
+
+    Nothing is lost that was answered for: a registry survives a kill at any moment, and the guards
+    end their engines.
+    """
+    timer = threading.Timer(seconds, _end, [seconds])
+    timer.daemon = True
+    timer.start()
+
+
+def _end(seconds: float) -> None:
+    _log.error("not ended %.0f s after it was told to: some work does not, so it is left", seconds)
+    os._exit(1)
 
 
 async def first(one: Coroutine[Any, Any, Any], other: Awaitable[Any]) -> None:

@@ -22,7 +22,8 @@ from tests.serve.processes import alive, soon
 
 # argv: home, port, and the engine's command.
 PROGRAM = """
-import sys
+import os, sys, time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from hub.errors import HubError
 from hub.home import Home
@@ -37,6 +38,8 @@ with Registry.open(home) as registry:
     settings = Settings(base=registry.bases.get(), port=int(sys.argv[2]), drain_s=0.5)
 launch = Launch(lambda port: [*sys.argv[3:], str(port)], {}, "tiny")
 engine = SupervisedEngine("engine", launch, engine_log(home, "engine"), startup_s=30, silence_s=10)
+if os.environ.get("HANGING"):
+    ThreadPoolExecutor().submit(time.sleep, 600)
 try:
     run_gateway(
         home,
@@ -44,6 +47,7 @@ try:
         measure_effect=acts,
         announce=lambda line: print(line, flush=True),
         engines=[engine],
+        ending_s=2,
     )
 except HubError as error:
     print(f"{type(error).__name__}: {error}", flush=True)
@@ -129,6 +133,19 @@ def test_a_signal_ends_it_with_its_engine(
     assert not any(alive(pid) for pid in children)
     with pytest.raises(urllib.error.URLError, match="refused"):
         urllib.request.urlopen(f"{url}/health", timeout=5)
+
+
+def test_what_hangs_in_a_disk_does_not_keep_it(
+    home: Home, programs: list[Program], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread that nothing can cancel is left, with status 1; the engine is ended all the same."""
+    monkeypatch.setenv("HANGING", "1")
+    programs.append(program := Program(home))
+    program.ready()
+    children = program.children()
+    program.process.terminate()
+    assert program.process.wait(20) == 1
+    assert not any(alive(pid) for pid in children)
 
 
 def test_a_killed_gateway_leaves_no_engine(home: Home, programs: list[Program]) -> None:
