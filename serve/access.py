@@ -8,6 +8,8 @@ Where keys are wanted, the Host header is no longer looked at (`serve.doors`): a
 Bearer token by itself, so a page of another site has nothing to gain by a name.
 """
 
+from collections.abc import Callable
+
 from fastapi import Request
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -27,9 +29,12 @@ _READING = frozenset({"GET", "HEAD"})
 
 
 class Access:
-    def __init__(self, app: ASGIApp, keyring: Keyring) -> None:
+    """`refused` is told of each request that is refused here: for 'key' or 'rate'."""
+
+    def __init__(self, app: ASGIApp, keyring: Keyring, refused: Callable[[str], None]) -> None:
         self._app = app
         self._keyring = keyring
+        self._refused = refused
         self._rates = Rates()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -39,6 +44,7 @@ class Access:
         try:
             who = self._who(scope)
         except InvalidApiKey as error:
+            self._refused("key")
             await answer_to(scope["method"], scope["path"], error)(scope, receive, send)
             return
         caller.set(who)
@@ -49,6 +55,7 @@ class Access:
                 try:
                     send = _with_headers(send, self._rates.take(who.key))
                 except RateLimited as error:
+                    self._refused("rate")
                     answer = answer_to(scope["method"], scope["path"], error)
                     answer.headers.update(self._rates.headers(who.key))
                     await answer(scope, receive, send)

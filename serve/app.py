@@ -93,7 +93,7 @@ def make_app(parts: Parts, settings: Settings) -> ASGIApp:
         max_blob_bytes=settings.max_blob_bytes,
     )
     keyring = Keyring(parts.registry, required=settings.require_keys or settings.keyed)
-    return Arrivals(Access(doors, keyring))
+    return Arrivals(Access(doors, keyring, metrics.turned_away))
 
 
 def bare_app() -> FastAPI:

@@ -19,6 +19,7 @@ import re
 
 import orjson
 from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -55,7 +56,10 @@ class Doors:
         if refused is None and scope["method"] not in _SAFE_METHODS:
             refused = _wrong_origin(headers) or _wrong_type(scope, headers)
             if refused is None:
-                refused, receive = await self._let_in(scope, headers, receive)
+                try:
+                    refused, receive = await self._let_in(scope, headers, receive)
+                except ClientDisconnect:
+                    return  # before its request was whole: there is nobody to answer
         if scope["method"] == "HEAD" and not scope["path"].startswith(_FILES):
             # The server's own scope still says HEAD, by which it drops the body.
             scope = {**scope, "method": "GET", ASKED_HEAD: True}
@@ -75,7 +79,7 @@ class Doors:
         return _wrong_json(scope, body), _replay(body, receive)
 
     async def _body(self, headers: Headers, receive: Receive) -> bytes | None:
-        """The whole body, or None when it is over the limit."""
+        """The whole body, or None when it is over the limit. Raises ClientDisconnect."""
         if _announced(headers) > self._limit:
             return None
         parts: list[bytes] = []
@@ -83,7 +87,7 @@ class Doors:
         while True:
             message = await receive()
             if message["type"] != "http.request":
-                return b""  # the client has gone; nobody reads the answer
+                raise ClientDisconnect
             part = message.get("body", b"")
             size += len(part)
             if size > self._limit:

@@ -82,6 +82,14 @@ class Metrics:
         self.adapter_wait = self._wait(
             "hub_adapter_wait_seconds", "Waiting for the adapter to be in the engine."
         )
+        self._turned_away = Counter(
+            "hub_requests_turned_away",
+            "Requests without a valid API key (reason: key), or over a key's rate (rate).",
+            ("reason",),
+            registry=self.registry,
+        )
+        for reason in ("key", "rate"):  # a series that is there from the start has a rate
+            self._turned_away.labels(reason)
         self.retries = Counter(
             "hub_engine_retries",
             "Requests sent to the engine again before a byte had reached the client.",
@@ -95,6 +103,10 @@ class Metrics:
     def refused(self, endpoint: str, status: int) -> None:
         """A request ended before it was known what should answer it."""
         self._requests.labels(endpoint, UNKNOWN, str(status)).inc()
+
+    def turned_away(self, reason: str) -> None:
+        """A request was refused before anything of it was read."""
+        self._turned_away.labels(reason).inc()
 
     def ended(self, adapter: str, status: int, interaction: Interaction) -> None:
         # An adapter may be called like a label of ours: then it has none of its own.

@@ -99,7 +99,9 @@ class Settings:
         # One below the limit is kept free, so that the engine never evicts by itself.
         if self.max_cpu_loras < max(2, self.max_loras):
             least = max(2, self.max_loras)
-            found.append(f"max_cpu_loras is {self.max_cpu_loras}: use {least} or more")
+            found.append(
+                f"max_cpu_loras is {self.max_cpu_loras}: use {least} or more (as many as max_loras)"
+            )
         if self.engines < 1:
             found.append(f"engines is {self.engines}: use 1 or more")
         found += self._problems_elsewhere()

@@ -5,6 +5,7 @@ engine's HTTP line, is `tests/serve/engine_double.py`.
 """
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,11 @@ from hub.publish import Effect
 from hub.records import Base
 from hub.registry import Registry
 from hub.store import Store
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Set before torch is imported. Each worker's threads would fight with the others' for the same
+    # cores, and the models here are too small to gain by any.
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 HIDDEN, INNER, VOCABULARY, RANK = 8, 16, 32, 4
 MODULES = {

@@ -202,6 +202,16 @@ async def test_an_expired_key_opens_nothing(home: Home, registry: Registry, keys
         keyring.caller(headers["authorization"])
 
 
+async def test_who_is_refused_at_the_door_is_counted(gateway: Gateway, keys: Keys) -> None:
+    """By reason, without a name: whoever knocks may send any."""
+    limited = keys("slow", rate_per_minute=1)
+    for headers in ({}, limited, limited, limited):
+        await gateway.http.get("/v1/models", headers=headers)
+    series = (await gateway.http.get("/metrics", headers=keys("whole"))).text
+    assert 'hub_requests_turned_away_total{reason="key"} 1.0' in series
+    assert 'hub_requests_turned_away_total{reason="rate"} 2.0' in series
+
+
 async def test_required_keys_are_wanted_without_any(
     home: Home, settings: Settings, keys: Keys
 ) -> None:

@@ -1,5 +1,6 @@
 """What never gets in, and how it is told."""
 
+import asyncio
 from functools import partial
 
 import httpx
@@ -72,6 +73,30 @@ async def test_a_body_over_the_limit_gets_413(
         pass  # the server may hang up while the client still sends
     assert double.asked == []
     assert (await gateway.http.post("/v1/chat/completions", json=BODY)).status_code == 200
+
+
+async def test_a_client_that_goes_before_its_request_is_whole_is_no_bad_request(
+    gateway: Gateway, double: EngineDouble
+) -> None:
+    """It is not counted as one, and nothing of it reaches an engine."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(_port(gateway)))
+    writer.write(
+        b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n"
+        b"content-type: application/json\r\ncontent-length: 100\r\n\r\n{"
+    )
+    await writer.drain()
+    writer.close()
+    await writer.wait_closed()
+    assert await reader.read() == b""
+    answer = await gateway.http.post("/v1/chat/completions", json=BODY)
+    assert answer.status_code == 200
+    counted = [
+        line
+        for line in (await gateway.http.get("/metrics")).text.splitlines()
+        if line.startswith("hub_requests_total")
+    ]
+    assert len(counted) == 1
+    assert 'status="200"' in counted[0]
 
 
 async def test_unknown_paths_and_methods_have_openais_shape(gateway: Gateway) -> None:
