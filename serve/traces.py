@@ -22,6 +22,7 @@ Absent on purpose: metrics and logs (`serve.metrics`, `serve.logs`), and the com
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeAlias
+from urllib.parse import urlsplit
 
 from hub.errors import InvalidConfig, MissingExtra
 from hub.feedback.interactions import Interaction
@@ -86,10 +87,17 @@ def traces_from(environ: Mapping[str, str]) -> Traces:
 
     Raises:
         MissingExtra: when they want traces and OpenTelemetry is not installed.
-        InvalidConfig: when they want another protocol than HTTP with protobuf.
+        InvalidConfig: when they want another protocol than HTTP with protobuf, or name an endpoint
+            that is no http or https address.
     """
     if not _wanted(environ):
         return Traces()
+    for name in _ON:
+        if environ.get(name) and not _is_address(environ[name]):
+            raise InvalidConfig(
+                [f"{name} is {environ[name]!r}: give an address like http://localhost:4318"],
+                where="OpenTelemetry's environment variables",
+            )
     protocol = next((environ[name] for name in _PROTOCOLS if environ.get(name)), _HTTP)
     if protocol != _HTTP:
         raise InvalidConfig(
@@ -104,6 +112,14 @@ def traces_from(environ: Mapping[str, str]) -> Traces:
             hint="Run `uv pip install 'lora-loom[otel]'`, or set OTEL_SDK_DISABLED=true.",
         ) from error
     return SpanTraces(environ)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets that don't close, a port that is no number
+        return False
 
 
 def _wanted(environ: Mapping[str, str]) -> bool:

@@ -142,6 +142,11 @@ def serve(
             let_in=let_in,
         )
         return
+    if engines_elsewhere and max_lora_rank is not None:
+        raise UsageError(
+            "--max-lora-rank is for engines that are started here, and --engine names others",
+            hint="Give it to the engine itself, where that is started.",
+        )
     with Registry.open(home) as registry:
         base = registry.bases.get(base_name)
         adapters, highest_rank = registry.load_on(base)

@@ -43,6 +43,13 @@ def test_no_hub_here(hub: Hub) -> None:
     assert files(hub) == set()
 
 
+def test_a_rank_for_an_engine_elsewhere_is_refused(hub: Hub) -> None:
+    """An option that nothing reads would look as if it did something."""
+    hub.ok("init")
+    result = hub("serve", "--engine", "http://127.0.0.1:9", "--max-lora-rank", "16")
+    assert_clear(result, 2, "--max-lora-rank", "--engine names others")
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [

@@ -241,6 +241,14 @@ def test_it_is_off_unless_it_is_wanted(environ: dict[str, str]) -> None:
     assert type(traces_from(environ)) is Traces
 
 
+@pytest.mark.parametrize("endpoint", ["localhost:4318", "http://", "http://[", "http://x:y", "no"])
+def test_an_endpoint_that_is_no_address_is_refused(endpoint: str) -> None:
+    """Before anything is served: spans sent nowhere would be missed much later."""
+    for name in ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"):
+        with pytest.raises(InvalidConfig, match=name):
+            traces_from({name: endpoint})
+
+
 def test_another_protocol_is_refused() -> None:
     """Rather than sent where nobody understands it."""
     with pytest.raises(InvalidConfig, match="grpc"):
