@@ -14,7 +14,7 @@ export UV_TORCH_BACKEND := cpu
 endif
 endif
 
-.PHONY: install demo test lint bench format clean
+.PHONY: install demo test unit e2e lint bench format clean
 
 install: $(VENV)/.installed-$(EXTRA)
 
@@ -32,14 +32,20 @@ $(VENV)/.installed-$(EXTRA): pyproject.toml constraints-$(EXTRA).txt
 demo: install
 	$(BIN)/hub demo $(ARGS)
 
-# Files side by side on all cores; then the end-to-end tests, whose engine wants the machine for itself.
+# Both at once: while the end-to-end tests wait for an engine to start, the others use the cores.
+# What each prints comes when it is done.
 test: install browser
 ifdef ARGS
 	$(BIN)/pytest $(ARGS)
 else
-	$(BIN)/pytest -n auto --dist loadfile --ignore tests/e2e
-	$(BIN)/pytest tests/e2e
+	$(MAKE) --no-print-directory --jobs 2 --output-sync=target unit e2e
 endif
+
+unit: install browser
+	$(BIN)/pytest -n auto --dist loadfile --ignore tests/e2e
+
+e2e: install browser
+	$(BIN)/pytest tests/e2e
 
 lint: install
 	$(BIN)/ruff check .

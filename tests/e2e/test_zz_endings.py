@@ -14,20 +14,10 @@ from tests.e2e.conftest import Demo, await_no_engine, engine_processes, wait_rea
 ASK = {"model": "support", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 8}
 
 
-def test_a_killed_engine_is_restarted_and_the_request_answered(demo: Demo) -> None:
-    """A request that meets a dead engine waits for the restart; its client sees one answer."""
-    killed = [pid for pid in engine_processes(demo.hub.home) if not _is_guard(pid)]
-    assert len(killed) > 1  # the API server, and its core at least
-    for process in killed:
-        os.kill(process, signal.SIGKILL)
-    answer = httpx.post(f"{demo.url}/v1/chat/completions", json=ASK, timeout=300)
-    assert answer.status_code == 200, answer.text
-    assert answer.json()["model"] == "support@1"
-    assert not set(killed) & set(engine_processes(demo.hub.home))
-
-
 def test_a_killed_guard_takes_the_engine_along_and_it_is_restarted(demo: Demo) -> None:
-    """Nothing of the first life is left beside the second."""
+    """Nothing of the first life is left beside the second, and a request that meets the dead
+    engine waits for the restart: its client sees one answer. (Killed engines whose guard lives are
+    in test_churn.)"""
     wait_ready(demo.url)
     first = engine_processes(demo.hub.home)
     (guard,) = [pid for pid in first if _is_guard(pid)]
