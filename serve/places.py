@@ -60,6 +60,9 @@ class Places:
         """How many versions wait for a place."""
         return len(self._lines) - sum(key in self._lines for key in self._closed)
 
+    def is_waited_for(self, key: str) -> bool:
+        return key in self._lines
+
     async def enter(self, key: str) -> None:
         """Returns when one more request for `key` may run; it is to `leave` once."""
         if self._is_open(key):

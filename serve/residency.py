@@ -9,9 +9,8 @@
 - The count stays one below the engine's own limit (`max_cpu_loras`), so that the engine never
   evicts by itself: it would read the folder again in the middle of somebody's request. Adapters
   that somebody else loaded into it count too.
-- A lease is two places (`serve.places`), always taken in this order: one among the versions that
-  may be loaded, and one among the `max_loras` that the engine runs in one batch. Who has the second
-  never waits for the first, so nobody waits in a circle. The caller bounds the wait.
+- Requests for more versions than can be loaded or run together wait in queues (`serve.lease`); what
+  goes for one that comes is the idle version that is worth least. The caller bounds the wait.
 - Nothing is believed of an engine's new life: its own list says what it holds. What of that is ours
   is checked and kept, what was ours and is deleted or damaged is unloaded, and the rest left alone.
 
@@ -29,14 +28,10 @@ from typing import Any
 from hub.errors import Conflict, EngineError, EngineRefused, EngineUnavailable, HubError
 from hub.records import Version
 from serve.engines.base import Engine, EngineState
-from serve.places import Places
-from serve.slots import Lease, LetGo, Resident, Slot, Slots, SlotState
+from serve.lease import Lease, Queues
+from serve.slots import LetGo, Resident, Slot, Slots, SlotState
 
 _log = logging.getLogger(__name__)
-
-# To change what runs in a batch costs an engine milliseconds; to load means reading files first.
-_BATCH_QUANTUM_S = 0.5
-_LOADED_QUANTUM_S = 2.0
 
 Servable = Callable[[Version], Path]
 Find = Callable[[Sequence[str]], dict[str, Version]]
@@ -75,8 +70,8 @@ class Residency:
         self._find = find
         self._pinned: frozenset[str] = frozenset()
         batch = min(max_loras or self.capacity, self.capacity)
-        self.batch = Places(lambda: batch, quantum_s=_BATCH_QUANTUM_S)
-        self._loadable = Places(self._for_unpinned, quantum_s=_LOADED_QUANTUM_S)
+        self._queues = Queues.of(self._for_unpinned, batch)
+        self.batch = self._queues.batch
         self._slots = Slots(let_go, self._look)
         self._settling: asyncio.Task[None] | None = None
         self._rechecking: asyncio.Task[None] | None = None
@@ -91,8 +86,8 @@ class Residency:
 
     @property
     def waiting(self) -> int:
-        """How many versions wait until one of those in use may go."""
-        return self._loadable.waiting
+        """How many versions wait to be loaded, or until one of those in use may go."""
+        return self._queues.waiting
 
     def residents(self) -> list[Resident]:
         """By name."""
@@ -219,10 +214,12 @@ class Residency:
     async def _take_loaded(self, lease: Lease, version: Version) -> bool:
         name = version.engine_name
         generation = await self.settle()
+        if not self.holds(version):
+            await lease.enter_ahead()
         if not self._is_kept(name):
             await lease.enter_loadable()
-            if generation != self._slots.generation:
-                return False
+        if generation != self._slots.generation or not (lease.is_ahead or self.holds(version)):
+            return False
         slot = self._slots.get(name) or self._begin_load(version)
         assert slot.work is not None
         if slot.is_going:
@@ -235,7 +232,7 @@ class Residency:
         return self._slots.is_usable(slot)
 
     def _lease(self, version: Version) -> Lease:
-        return Lease(version.engine_name, self._loadable, self.batch, self._room.set)
+        return Lease(version.engine_name, self._queues, self._room.set)
 
     # -- loading and unloading --------------------------------------------------------------------
 
@@ -270,7 +267,7 @@ class Residency:
                 raise _NoRoom(f"there is no room for {slot.version} that nobody else wants")
             idle = [other for other in inside if other.is_idle and other.name not in self._pinned]
             if idle:
-                await self._evict(self._slots.least_worth(idle))
+                await self._evict(self._slots.least_worth(idle, self._queues.wants))
             else:
                 self._room.clear()
                 await self._room.wait()
@@ -321,7 +318,7 @@ class Residency:
     def _look(self) -> None:
         """There may be more room than before."""
         self._room.set()
-        self._loadable.look()
+        self._queues.loadable.look()
 
     # -- an engine's life -------------------------------------------------------------------------
 

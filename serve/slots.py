@@ -13,7 +13,6 @@ from enum import StrEnum
 
 from hub.errors import EngineError
 from hub.records import Version
-from serve.places import Places
 from serve.worth import Worth
 
 LetGo = Callable[[Version], None]
@@ -78,50 +77,6 @@ class Slot:
         if self.leases:
             self.idle = asyncio.get_running_loop().create_future()
             await self.idle
-
-
-class Lease:
-    """The right to use a version under `engine_name` until released; releasing twice is one.
-
-    `returned` is called when it was the slot's last.
-    """
-
-    def __init__(
-        self, engine_name: str, loadable: Places, batch: Places, returned: Callable[[], None]
-    ) -> None:
-        self.engine_name = engine_name
-        self.slot: Slot | None = None
-        self._loadable = loadable
-        self._batch = batch
-        self._returned = returned
-        self._is_loadable = False
-        self._in_batch = False
-
-    async def enter_loadable(self) -> None:
-        await self._loadable.enter(self.engine_name)
-        self._is_loadable = True
-
-    def take(self, slot: Slot) -> None:
-        slot.leases += 1
-        self.slot = slot
-
-    async def enter_batch(self) -> None:
-        await self._batch.enter(self.engine_name)
-        self._in_batch = True
-
-    def release(self) -> None:
-        if self._in_batch:
-            self._in_batch = False
-            self._batch.leave(self.engine_name)
-        slot, self.slot = self.slot, None
-        if slot is not None:
-            slot.leases -= 1
-            if not slot.leases:
-                slot.tell_idle()
-                self._returned()
-        if self._is_loadable:
-            self._is_loadable = False
-            self._loadable.leave(self.engine_name)
 
 
 @dataclass(frozen=True)
@@ -192,9 +147,14 @@ class Slots:
         slot.order = self._clock
         self._worth.asked(slot.name)
 
-    def least_worth(self, slots: Iterable[Slot]) -> Slot:
-        """Of equals the one that was used longest ago, what nobody has asked for first."""
-        return min(slots, key=lambda slot: (self._worth.of(slot.name), slot.order))
+    def least_worth(self, slots: Iterable[Slot], wanted: Callable[[str], bool]) -> Slot:
+        """One that nobody waits for, if there is any; of equals the one that was used longest ago,
+        what nobody has asked for first."""
+
+        def keeping(slot: Slot) -> tuple[bool, float, int]:
+            return wanted(slot.name), self._worth.of(slot.name), slot.order
+
+        return min(slots, key=keeping)
 
     def put_back(self, slot: Slot) -> None:
         """The engine reads the slot's folder no more."""

@@ -9,7 +9,7 @@ import pytest
 
 from hub.records import Version
 from serve import sse
-from serve.residency import Lease
+from serve.lease import Lease
 from tests.serve.conftest import MESSAGES, Gateway, Publish, until
 from tests.serve.engine_double import EngineDouble
 

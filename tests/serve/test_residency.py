@@ -7,7 +7,7 @@ import pytest
 from hub.errors import EngineRefused, IntegrityError
 from hub.store import Store
 from serve.residency import Residency
-from tests.serve.conftest import Gateway, Publish
+from tests.serve.conftest import Gateway, Publish, until
 from tests.serve.engine_double import EngineDouble
 
 
@@ -85,6 +85,33 @@ async def test_more_adapters_than_slots_at_once_are_all_answered(
         assert f"{names[index % 8]}@1#" in answer.text
     assert len(double.loaded) <= 3
     assert {resident.leases for resident in gateway.residency.residents()} == {0}
+
+
+async def test_under_a_queue_what_is_asked_for_often_stays(
+    gateway: Gateway, published: Publish, double: EngineDouble, store: Store
+) -> None:
+    """Nine slots, two run, and six more are asked for at once: four are loaded ahead into what is
+    free, and the others wait rather than take the room of adapters that are idle but popular. When
+    one has run, what goes for the next is the one that was asked for least."""
+    residency = Residency(gateway.engine, store.folder, max_cpu_loras=10, max_loras=2)
+    popular = [published(name) for name in ("p", "q", "r")]
+    for version in popular * 3:
+        (await residency.acquire(version)).release()
+    first, second = [await residency.acquire(published(name)) for name in ("a", "b")]
+    rare = [published(f"x{number}") for number in range(6)]
+    asked = [asyncio.create_task(residency.acquire(version)) for version in rare]
+    await until(lambda: len(double.loads) >= 9)
+    await asyncio.sleep(0.1)
+    assert (len(double.loads), double.unloads) == (9, [])
+    first.release()
+    lease = await asked[0]
+    await until(lambda: len(double.loads) == 10)
+    assert double.unloads == [first.engine_name]
+    for held in (second, lease):
+        held.release()
+    for task in asked[1:]:
+        (await task).release()
+    assert not {version.engine_name for version in popular} & set(double.unloads)
 
 
 async def test_damaged_files_never_reach_the_engine(
