@@ -29,7 +29,8 @@ class FeedbackIn(_In):
 
 
 class FeedbackOut(BaseModel):
-    id: int
+    """Without the log's own number, which would tell how much others say."""
+
     interaction_id: str
     kind: Literal["thumb", "edit", "tags"]
     thumb: int | None
@@ -208,13 +209,13 @@ class EngineResidencyOut(BaseModel):
     """What one engine holds. `gpu_slots` are the versions that run in one batch, `cpu_slots` those
     that are loaded, `foreign` (other people's, left alone) among them. Of an engine that loads
     lazily nothing is known: slots are None, and there are no residents. Slots are None as well for
-    a key that is limited to namespaces."""
+    a key that is limited to namespaces, and so are `url` and `generation`."""
 
     name: str
     url: str | None
     loading: Loading
     state: EngineState
-    generation: int
+    generation: int | None
     gpu_slots: SlotsOut | None
     cpu_slots: SlotsOut | None
     foreign: list[str]

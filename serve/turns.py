@@ -172,8 +172,11 @@ class Turns:
         """A moving mean of the time between two turns that end while others wait."""
         now = time.monotonic()
         between, self._last_release = now - self._last_release, now
-        weight = _PACE_WEIGHT if self._pace_s else 1.0
-        self._pace_s += weight * (between - self._pace_s)
+        if self._pace_s:
+            self._pace_s += _PACE_WEIGHT * (between - self._pace_s)
+        else:
+            # The first of those that began together; the others will follow close behind.
+            self._pace_s = between / self._running_most
 
     def _retry_after_s(self) -> int:
         """About when the queue that is there now will be through."""

@@ -114,8 +114,8 @@ def revoke(name_or_id: str, hub_url: str | None, as_json: bool) -> None:
     else:
         click.echo(f"revoked {gone.name} ({gone.id})")
     if not hub_url and not any(key.state == "living" for key in known):
-        note("It was the last one. Servers that run refuse everybody now; one that is started")
-        note("without keys answers everybody on its own machine, and listens nowhere else.")
+        note("It was the last one. Servers refuse everybody now, those that are started anew too:")
+        note("`hub keys create NAME` makes one, `hub serve --without-keys` opens this machine's.")
 
 
 def _per_minute(rate: str | None) -> int | None:

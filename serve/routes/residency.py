@@ -97,10 +97,10 @@ def _engine(member: Member) -> EngineResidencyOut:
     residents = held.residents() if held and member.is_up else []
     return EngineResidencyOut(
         name=engine.name,
-        url=engine.url,
+        url=engine.url if _whole() else None,
         loading=engine.loads,
         state=engine.state,
-        generation=engine.generation,
+        generation=engine.generation if _whole() else None,
         gpu_slots=_gpu_slots(held) if held and _whole() else None,
         cpu_slots=_cpu_slots(held, is_up=member.is_up) if held and _whole() else None,
         foreign=list(held.foreign) if held and _whole() else [],

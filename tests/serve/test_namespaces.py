@@ -252,3 +252,29 @@ async def test_what_others_have_asked_and_said_is_not_there(
     answer = await gateway.http.post(f"{path}/vote", json=voting, headers=acme)
     assert answer.status_code == 200
     assert {entry.key for entry in gateway.logged()} == {keys.made[0].key.id, keys.made[2].key.id}
+
+
+async def test_no_number_counts_what_others_do(
+    gateway: Gateway, keys: Keys, published: Publish
+) -> None:
+    """Feedback comes back the same however much others gave meanwhile; and of engines a key that is
+    limited to namespaces learns neither where they are nor how often they came up."""
+    published("acme/x"), published("other/x")
+    acme, other = (keys(name, "infer feedback", name) for name in ("acme", "other"))
+
+    async def thumb(model: str, headers: dict[str, str]) -> dict[str, object]:
+        body = {"model": model, "messages": MESSAGES}
+        answer = await gateway.http.post("/v1/chat/completions", json=body, headers=headers)
+        given = {"interaction_id": answer.headers["x-hub-interaction-id"], "thumb": 1}
+        said = await gateway.http.post("/hub/feedback", json=given, headers=headers)
+        own = ("at", "interaction_id")  # its time, and a random id
+        return {name: value for name, value in said.json().items() if name not in own}
+
+    before = await thumb("acme/x", acme)
+    for _ in range(3):
+        await thumb("other/x", other)
+    assert await thumb("acme/x", acme) == before
+
+    for headers, known in ((acme, False), (keys("whole", "infer"), True)):
+        (engine,) = (await gateway.http.get("/hub/residency", headers=headers)).json()["engines"]
+        assert (engine["url"] is not None, engine["generation"] is not None) == (known, known)
