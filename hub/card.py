@@ -131,11 +131,41 @@ def _training(version: Version) -> list[str]:
             "- effect: changes log-probabilities of the next token by up to"
             f" {effect:.3g} nats on probe prompts"
         )
+    lines += _examined(lineage)
     if lines[-1]:
         lines.append("")
     # The lint lists single rows, with the files that they were in: not for the public.
     known = {name: value for name, value in lineage.items() if name != "lint"}
     return [*lines, *_block("Everything that is recorded of it", known)]
+
+
+def _examined(lineage: dict[str, Any]) -> list[str]:
+    """Memorisation and forgetting, a line each, where they were measured."""
+    lines = []
+    memorised = part(lineage, "memorisation")
+    length = number(memorised, "passage_tokens")
+    if length is not None:
+        shares = [
+            f"{passages:g} of {outputs:g} answers to {prompts} prompts"
+            for name, prompts in (("unseen", "unseen"), ("trained", "training"))
+            if (outputs := number(part(memorised, name), "outputs"))
+            and (passages := number(part(memorised, name), "passages")) is not None
+        ]
+        if shares:
+            lines.append(
+                f"- memorisation: {' and '.join(shares)} repeat {length:g} or more tokens of one"
+                " training answer"
+            )
+    forgot = part(lineage, "forgetting")
+    facts = [number(forgot, name) for name in ("base_loss", "tuned_loss", "difference")]
+    if None not in facts:
+        base, tuned, difference = facts
+        little = "" if forgot.get("telling") else "; the base itself hardly knows such text"
+        lines.append(
+            f"- forgetting: {tuned:.3f} nats a token on general text, the base {base:.3f}"
+            f" ({difference:+.3f}){little}"
+        )
+    return lines
 
 
 def _data(dataset: DatasetFacts) -> list[str]:

@@ -69,17 +69,20 @@ def open_database(
 
 
 @contextmanager
-def transaction(db: Database) -> Iterator[None]:
+def transaction(db: Database, *, wait_s: float | None = None) -> Iterator[None]:
     """One write transaction: takes the write lock first, so that what it reads stays true.
 
     sqlite-utils' `atomic` begins deferred: a read followed by a write would then fail with
     "database is locked" when another process wrote in between. One inside another is part of it:
     all of it is kept, or none.
+
+    Raises:
+        HubError: when another process has held the lock for `wait_s` (BUSY_TIMEOUT_S).
     """
     if db.conn.in_transaction:
         yield
         return
-    _begin(db)
+    _begin(db, BUSY_TIMEOUT_S if wait_s is None else wait_s)
     try:
         yield
     except BaseException:  # also Ctrl-C: half a transaction is never kept, and nothing is hidden
@@ -89,16 +92,16 @@ def transaction(db: Database) -> Iterator[None]:
     db.execute("COMMIT")
 
 
-def _begin(db: Database) -> None:
+def _begin(db: Database, wait_s: float) -> None:
     """Take the write lock, waiting for whoever has it.
 
     SQLite's own waiting looks again after pauses that grow to 100 ms, so that beside a busy writer
     another waits for seconds. Short pauses of random length give everybody a turn.
 
     Raises:
-        HubError: when somebody has held it for BUSY_TIMEOUT_S.
+        HubError: when somebody has held it for `wait_s`.
     """
-    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    deadline = time.monotonic() + wait_s
     db.execute("PRAGMA busy_timeout = 0")
     try:
         while True:
@@ -110,7 +113,7 @@ def _begin(db: Database) -> None:
                     raise
                 if time.monotonic() > deadline:
                     raise HubError(
-                        f"another program has been writing for {BUSY_TIMEOUT_S:g} s",
+                        f"another program has been writing for {wait_s:g} s",
                         hint="Try again. If it stays so, look for a process that hangs.",
                     ) from error
             time.sleep(random.uniform(*_PAUSE_S))

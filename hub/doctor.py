@@ -22,11 +22,11 @@ from hub.errors import BaseError, HubError, IntegrityError
 from hub.facts import Finding
 from hub.home import Home
 from hub.invariants import finding
-from hub.ledger import process_lives
 from hub.manifest import FileEntry, sha256_of_file
 from hub.migrations import interaction_migrations
 from hub.records import Base, Version
 from hub.registry import Registry
+from hub.run_state import run_state
 from hub.store import CARD, Store
 from hub.sweep import old_scratch, version_folders
 
@@ -203,7 +203,7 @@ def _runs(registry: Registry) -> Finding:
     problems = [
         (f"{run.id} ({run.adapter}) was interrupted", f"`hub runs resume {run.id}`")
         for run in registry.ledger.runs()
-        if run.status == "running" and not process_lives(run.pid)
+        if run_state(run, registry.home) == "interrupted"
     ]
     return finding("runs", problems, "no training run was cut off", "warning")
 

@@ -3,6 +3,7 @@
     HubError
     ├── UsageError               the command or request itself is malformed
     │   ├── BodyTooLarge         more was sent than the server takes
+    │   ├── InvalidParameter     one field of a request; carries its name
     │   ├── InvalidName          an adapter, alias or namespace name breaks the grammar
     │   └── InvalidReference     a reference cannot be parsed
     ├── NotFound                 something named does not exist
@@ -10,6 +11,8 @@
     │   ├── UnknownReference     adapter, version, alias or digest
     │   ├── UnknownBase
     │   ├── EndpointNotServed    the engine has no such call for its kind of model
+    │   ├── UnknownFile          one that was uploaded to be trained on
+    │   ├── UnknownJob           a fine-tuning job
     │   ├── UnknownRun
     │   └── UnknownInteraction   also comparisons
     ├── Conflict                 the world is not as the caller thought
@@ -29,6 +32,7 @@
     ├── BaseError                a base model could not be built, read or identified
     ├── MergeError               base and adapter could not be made into one model
     ├── TrainingError            a run could not be carried through
+    ├── RunStopped               somebody wanted that a run ends; it can be resumed
     ├── InvalidApiKey            a server wants an API key, and got none that is valid
     ├── InsufficientScope        the API key is valid, and not for this
     ├── Overloaded               more is asked than may wait; carries when to ask again
@@ -46,20 +50,21 @@ command line, `serve.failures` for HTTP. No other module prints an error or maps
 """
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 
 class HubError(Exception):
     """What was wrong (`message`), where (`where`: file, row, field) and what to do (`hint`).
 
-    `exit_code` is the command line's exit status, `status` the HTTP status, `kind` and `code`
-    the `type` and `code` of OpenAI's error object.
+    `exit_code` is the command line's exit status, `status` the HTTP status, `kind`, `code` and
+    `param` the `type`, `code` and `param` of OpenAI's error object.
     """
 
     exit_code: int = 1
     status: ClassVar[int] = 500
     kind: ClassVar[str] = "server_error"
     code: ClassVar[str | None] = None
+    param: str | None = None
 
     def __init__(self, message: str, *, where: str | None = None, hint: str | None = None) -> None:
         super().__init__(message)
@@ -82,7 +87,7 @@ class HubError(Exception):
             "error": {
                 "message": message,
                 "type": self.kind,
-                "param": None,
+                "param": self.param,
                 "code": self.code,
                 "detail": detail,
             }
@@ -99,6 +104,18 @@ class UsageError(HubError):
 class BodyTooLarge(UsageError):
     status = 413
     code = "body_too_large"
+
+
+class InvalidParameter(UsageError):
+    """`param` is the field's name as the client wrote it."""
+
+    code = "invalid_value"
+
+    def __init__(
+        self, message: str, *, param: str, where: str | None = None, hint: str | None = None
+    ) -> None:
+        super().__init__(message, where=where, hint=hint)
+        self.param = param
 
 
 class InvalidName(UsageError):
@@ -131,6 +148,16 @@ class UnknownBase(NotFound):
 
 class EndpointNotServed(NotFound):
     code = "endpoint_not_served"
+
+
+class UnknownFile(NotFound):
+    code = "file_not_found"
+    param = "id"
+
+
+class UnknownJob(NotFound):
+    code = "fine_tune_not_found"
+    param = "fine_tuning_job_id"
 
 
 class UnknownRun(NotFound):
@@ -263,6 +290,28 @@ class MergeError(HubError):
 
 class TrainingError(HubError):
     code = "training_failed"
+
+
+class RunStopped(HubError):
+    exit_code = 130  # as after Ctrl-C
+    status = 409
+    code = "run_stopped"
+
+    def __init__(self, message: str, *, run: str, wanted: str, step: int | None = None) -> None:
+        super().__init__(message, hint=f"`hub runs resume {run}` goes on with it.")
+        self.run, self.wanted, self.step = run, wanted, step
+
+    @classmethod
+    def when(cls, wanted: str, run: str, *, step: int | None = None) -> "RunStopped":
+        """The run ends because somebody wanted it, after a step if it had come to one."""
+        at = f" after step {step}" if step is not None else ""
+        what = "paused" if wanted == "pause" else "cancelled"
+        return cls(f"the run {run} was {what}{at}", run=run, wanted=wanted, step=step)
+
+    @property
+    def stopped(self) -> Literal["cancelled", "paused"]:
+        """What the run is now."""
+        return "paused" if self.wanted == "pause" else "cancelled"
 
 
 class Overloaded(HubError):

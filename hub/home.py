@@ -54,6 +54,21 @@ class Home:
         return self.data / "runs"
 
     @property
+    def files(self) -> Path:
+        """What was uploaded to be trained on, and what jobs measured (`hub.files`)."""
+        return self.data / "files"
+
+    @property
+    def jobs_lock(self) -> Path:
+        """Held by the one process that works through the fine-tuning jobs."""
+        return self.data / "jobs.lock"
+
+    @property
+    def jobs_log(self) -> Path:
+        """What that process and those that train have to say."""
+        return self.data / "jobs.log"
+
+    @property
     def logs(self) -> Path:
         """Engine logs."""
         return self.data / "logs"

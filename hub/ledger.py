@@ -4,13 +4,13 @@ import json
 import os
 import secrets
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 from hub.clock import now
-from hub.database import one, transaction
+from hub.database import BUSY_TIMEOUT_S, one, transaction
 from hub.errors import UnknownRun
 from hub.manifest import canonical_json
-from hub.records import Base, Dataset, Evaluation, Run, Version
+from hub.records import Base, Dataset, Evaluation, Run, RunEvent, Version
 from hub.sqlite import Database
 
 _RUN = """
@@ -78,6 +78,7 @@ class Ledger:
                     "started_at": now(),
                 }
             )
+            self.add_event(run_id, "started", {"resumed": False})
         return self.run(run_id)
 
     def resume_run(self, run_id: str) -> Run:
@@ -85,22 +86,48 @@ class Ledger:
         with transaction(self._db):
             self._db.table("runs").update(
                 run_id,
-                {"status": "running", "pid": os.getpid(), "finished_at": None, "error": None},
+                {
+                    "status": "running",
+                    "pid": os.getpid(),
+                    "finished_at": None,
+                    "error": None,
+                    "wanted": None,
+                    "stopped": None,
+                },
             )
+            self.add_event(run_id, "started", {"resumed": True})
         return self.run(run_id)
 
     def finish_run(self, run_id: str, lineage: dict[str, Any]) -> Run:
         """The run's adapter is whole; `lineage` is what a version made from it will carry."""
-        return self._end_run(run_id, "finished", lineage=canonical_json(lineage))
+        return self._end_run(run_id, "finished", ("finished", {}), lineage=canonical_json(lineage))
 
     def fail_run(self, run_id: str, error: str) -> Run:
-        return self._end_run(run_id, "failed", error=error)
+        return self._end_run(run_id, "failed", ("failed", {"error": error}), error=error)
 
-    def _end_run(self, run_id: str, status: str, **columns: str) -> Run:
+    def stop_run(
+        self, run_id: str, stopped: Literal["cancelled", "paused"], *, step: int | None = None
+    ) -> Run:
+        """The run ended because somebody wanted that; `resume_run` takes it up again."""
+        return self._end_run(run_id, "failed", (stopped, {"step": step}), stopped=stopped)
+
+    def want(self, run_id: str, what: Literal["cancel", "pause"] | None) -> None:
+        """Ask a run to end with its next step; it looks about once a second."""
+        with transaction(self._db):
+            self._db.execute("UPDATE runs SET wanted = ? WHERE id = ?", [what, run_id])
+
+    def wanted(self, run_id: str) -> str | None:
+        row = one(self._db, "SELECT wanted FROM runs WHERE id = ?", run_id)
+        return row["wanted"] if row else None
+
+    def _end_run(
+        self, run_id: str, status: str, event: tuple[str, dict[str, Any]], **columns: str
+    ) -> Run:
         with transaction(self._db):
             self._db.table("runs").update(
-                run_id, {"status": status, "finished_at": now(), **columns}
+                run_id, {"status": status, "finished_at": now(), "wanted": None, **columns}
             )
+            self.add_event(run_id, *event)
         return self.run(run_id)
 
     def run(self, run_id: str) -> Run:
@@ -124,6 +151,31 @@ class Ledger:
         row = one(self._db, "SELECT * FROM datasets WHERE digest = ?", run.dataset_digest)
         assert row is not None
         return Dataset(**{**row, "lint": json.loads(row["lint"])})
+
+    # -- what happens in a run --------------------------------------------------------------------
+
+    def add_event(
+        self, run_id: str, kind: str, data: dict[str, Any], *, wait_s: float = BUSY_TIMEOUT_S
+    ) -> int:
+        """Write down what happened now; the event's id.
+
+        Raises:
+            HubError: when others have been writing for `wait_s`.
+        """
+        with transaction(self._db, wait_s=wait_s):
+            done = self._db.execute(
+                "INSERT INTO run_events (run, at, kind, data) VALUES (?, ?, ?, ?)",
+                [run_id, now(), kind, canonical_json(data)],
+            )
+        assert done.lastrowid is not None
+        return done.lastrowid
+
+    def events(self, run_id: str, *, after: int = 0) -> list[RunEvent]:
+        """Of one run, oldest first; those with an id greater than `after`."""
+        rows = self._db.query(
+            "SELECT * FROM run_events WHERE run = ? AND id > ? ORDER BY id", [run_id, after]
+        )
+        return [RunEvent(**{**row, "data": json.loads(row["data"])}) for row in rows]
 
     # -- evaluations ------------------------------------------------------------------------------
 
@@ -176,7 +228,7 @@ def _run(row: dict[str, Any]) -> Run:
         id=row["id"],
         adapter=row["adapter"],
         method=row["method"],
-        status=row["status"],
+        status=row["stopped"] or row["status"],
         base=row["base"],
         dataset_digest=row["dataset_digest"],
         config=json.loads(row["config"]),
@@ -185,6 +237,7 @@ def _run(row: dict[str, Any]) -> Run:
         finished_at=row["finished_at"],
         lineage=json.loads(row["lineage"]) if row["lineage"] else None,
         error=row["error"],
+        wanted=row["wanted"],
     )
 
 

@@ -30,6 +30,18 @@ def m003_api_keys(db: Any) -> None:
         db.execute(statement)
 
 
+@registry_migrations()
+def m004_run_events(db: Any) -> None:
+    for statement in _M004:
+        db.execute(statement)
+
+
+@registry_migrations()
+def m005_files_and_jobs(db: Any) -> None:
+    for statement in _M005:
+        db.execute(statement)
+
+
 @interaction_migrations()
 def m001_interactions(db: Any) -> None:
     for statement in _M001_INTERACTIONS:
@@ -273,6 +285,85 @@ _M003 = (
     CREATE TRIGGER api_keys_keep_their_rows BEFORE DELETE ON api_keys
     BEGIN SELECT RAISE(ABORT, 'an API key keeps its row, also when it is revoked'); END
     """,
+)
+
+_M004 = (
+    # What somebody asks of a run from elsewhere; the trainer reads it about once a second.
+    "ALTER TABLE runs ADD COLUMN wanted TEXT CHECK (wanted IN ('cancel', 'pause'))",
+    # How a run ended whose status is 'failed' because somebody wanted that it ends.
+    "ALTER TABLE runs ADD COLUMN stopped TEXT CHECK (stopped IN ('cancelled', 'paused'))",
+    """
+    CREATE TABLE run_events (
+        id INTEGER PRIMARY KEY,           -- of one run they grow with time
+        run TEXT NOT NULL REFERENCES runs(id),
+        at TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        data TEXT NOT NULL                -- JSON
+    ) STRICT
+    """,
+    "CREATE INDEX run_events_by_run ON run_events (run, id)",
+)
+
+_M005 = (
+    """
+    CREATE TABLE files (
+        number INTEGER PRIMARY KEY,       -- in the order in which they came
+        id TEXT NOT NULL UNIQUE,          -- file-…, by which it also lies on the disk
+        filename TEXT NOT NULL,           -- as it was sent
+        purpose TEXT NOT NULL CHECK (purpose IN ('fine-tune', 'fine-tune-results')),
+        size INTEGER NOT NULL,
+        sha256 TEXT NOT NULL,
+        namespaces TEXT,                  -- JSON: list, as of the key that sent it; NULL: no limit
+        created_at TEXT NOT NULL,
+        expires_at TEXT
+    ) STRICT
+    """,
+    """
+    CREATE TABLE jobs (
+        number INTEGER PRIMARY KEY,       -- their turn
+        id TEXT NOT NULL UNIQUE,          -- ftjob-…
+        short TEXT NOT NULL UNIQUE,       -- what the model's name ends with: ft:…:short
+        adapter TEXT NOT NULL,            -- what is published to
+        namespace TEXT,                   -- of that adapter; NULL where it has none
+        model TEXT NOT NULL,              -- as it was asked for
+        base_id INTEGER NOT NULL REFERENCES bases(id),
+        continue_from TEXT,               -- an exact version: support@3
+        method TEXT NOT NULL CHECK (method IN ('supervised', 'dpo')),
+        hyperparameters TEXT NOT NULL,    -- JSON, as they were asked for
+        seed INTEGER NOT NULL,
+        suffix TEXT,
+        metadata TEXT,                    -- JSON: object of texts
+        training_file TEXT NOT NULL,
+        validation_file TEXT,
+        created_by TEXT NOT NULL,
+        created_at TEXT NOT NULL,
+        status TEXT NOT NULL CHECK (status IN ('validating_files', 'queued', 'running', 'paused',
+            'succeeded', 'failed', 'cancelled')),
+        started_at TEXT,                  -- when a process was last put to it
+        worker INTEGER,                   -- that process
+        run TEXT REFERENCES runs(id),
+        publishing INTEGER NOT NULL DEFAULT 0,    -- 1: too late to cancel or pause
+        deaths INTEGER NOT NULL DEFAULT 0,        -- of processes, since the last checkpoint
+        last_checkpoint INTEGER NOT NULL DEFAULT 0,   -- of run_events, when one died last
+        finished_at TEXT,
+        error TEXT,                       -- JSON: code, message, param
+        version INTEGER,                  -- the adapter's number that it became
+        step INTEGER,                     -- the checkpoint that this is
+        trained_tokens INTEGER,
+        result_file TEXT
+    ) STRICT
+    """,
+    "CREATE INDEX jobs_by_status ON jobs (status, number)",
+    """
+    CREATE TABLE job_events (
+        id INTEGER PRIMARY KEY,           -- of one job they grow with time
+        job INTEGER NOT NULL REFERENCES jobs(number),
+        at TEXT NOT NULL,
+        level TEXT NOT NULL CHECK (level IN ('info', 'warn', 'error')),
+        message TEXT NOT NULL
+    ) STRICT
+    """,
+    "CREATE INDEX job_events_by_job ON job_events (job, id)",
 )
 
 _M001_INTERACTIONS = (

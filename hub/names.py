@@ -3,7 +3,10 @@
     reference   = "base" | "auto" | composition | versioned
     composition = term ("+" term)+ | term with "*" weight
     term        = versioned ["*" weight]
-    versioned   = name ["@" (number | alias | "sha256:" 12-64 hex)]
+    versioned   = name ["@" (number | alias | "sha256:" 12-64 hex | "job:" job)] | fine-tuned
+    fine-tuned  = "ft:" base's name ":" ("Loom" | namespace) ":" [part] ":" job
+                  [":ckpt-step-" number]
+    job         = 8 lower-case letters and digits
     name        = [namespace "/"] part
     part        = lower-case letters, digits, ".", "_", "-"; 64 at most, first a letter or digit
     alias       = lower-case letters, digits, "_", "-"; 32 at most, first a letter
@@ -11,6 +14,10 @@
 Nothing here looks anything up: whether a name exists is the registry's business. Names become
 folder names and engine names, so the grammar is what keeps `..`, spaces, `#` and upper-case twins
 out of both.
+
+`ft:…` is how OpenAI's API calls what a fine-tuning job made. It means `name@job:…`, the version
+that this job was published as; the name is put together from the namespace and the part, which is
+`ft-JOB` where it is left out.
 """
 
 import re
@@ -24,11 +31,17 @@ AUTO = "auto"
 PRODUCTION = "production"
 RESERVED_NAMES = frozenset({BASE, AUTO})
 MAX_REFERENCE_LENGTH = 512
+# What stands in an `ft:` name for a namespace where there is none: no namespace is spelled so.
+ORGANIZATION = "Loom"
 
 _PART = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _ALIAS = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 _NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 _DIGEST = re.compile(r"[0-9a-f]{12,64}")
+_JOB = re.compile(r"[a-z0-9]{8}")
+_FINE_TUNED = re.compile(
+    r"ft:([^:]+):([^:/]+):([^:/]*):([a-z0-9]{8})(?::ckpt-step-([1-9][0-9]{0,8}))?"
+)
 _BASE_NAME = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9._-]{0,95}/)?[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 _WEIGHT = re.compile(r"-?(?:[0-9]{1,6}(?:\.[0-9]{1,6})?|\.[0-9]{1,6})")
 
@@ -75,7 +88,23 @@ class Digest:
         return f"sha256:{self.value}"
 
 
-Selector = Number | Alias | Digest
+@dataclass(frozen=True)
+class OfJob:
+    """The version that a fine-tuning job was published as.
+
+    `base` is the base's name where it was written as `ft:…`, and `step` the checkpoint then asked
+    for, None for the one that was published.
+    """
+
+    value: str
+    base: str = ""
+    step: int | None = None
+
+    def __str__(self) -> str:
+        return f"job:{self.value}"
+
+
+Selector = Number | Alias | Digest | OfJob
 
 
 @dataclass(frozen=True)
@@ -86,6 +115,8 @@ class AdapterRef:
     selector: Selector | None = None
 
     def __str__(self) -> str:
+        if isinstance(self.selector, OfJob) and self.selector.base:
+            return fine_tuned_name(self.name, self.selector)
         return self.name if self.selector is None else f"{self.name}@{self.selector}"
 
 
@@ -148,6 +179,19 @@ def namespace_of(name: str) -> str | None:
     """`acme` of `acme/support`; None of a name without one."""
     namespace, slash, _ = name.partition("/")
     return namespace if slash else None
+
+
+def unnamed(job: str) -> str:
+    """What a fine-tuning job's adapter is called where nobody gave it a name."""
+    return f"ft-{job}"
+
+
+def fine_tuned_name(name: str, job: OfJob) -> str:
+    """`ft:<base>:<org>:<suffix>:<job>`, of an adapter's name and a job that knows its base."""
+    part = name.rpartition("/")[2]
+    suffix = "" if part == unnamed(job.value) else part
+    whole = f"ft:{job.base}:{namespace_of(name) or ORGANIZATION}:{suffix}:{job.value}"
+    return whole if job.step is None else f"{whole}:ckpt-step-{job.step}"
 
 
 def parse_alias(text: str) -> str:
@@ -248,20 +292,38 @@ def _canonical(weight: Decimal) -> Decimal:
 def _parse_adapter(text: str, whole: str) -> AdapterRef:
     name, at, selector = text.partition("@")
     try:
+        if text.startswith("ft:"):
+            return _parse_fine_tuned(text)
         parse_name(name)
         return AdapterRef(name, _parse_selector(selector) if at else None)
     except InvalidName as error:
         inside = "" if text == whole else f" in {_shown(whole)}"
         raise InvalidReference(
             f"{error.message}{inside}",
-            hint="A reference is base, a name, or name@3, name@alias, name@sha256:<12+ hex>.",
+            hint="A reference is base, a name, or name@3, name@alias, name@sha256:<12+ hex>,"
+            " or ft:… as a fine-tuning job says it.",
         ) from error
+
+
+def _parse_fine_tuned(text: str) -> AdapterRef:
+    """Raises InvalidName."""
+    found = _FINE_TUNED.fullmatch(text)
+    if found is None:
+        raise InvalidName(f"{_shown(text)} is not the name of a fine-tuned model")
+    base, organization, suffix, job, step = found.groups()
+    part = suffix or unnamed(job)
+    name = part if organization == ORGANIZATION else f"{organization}/{part}"
+    return AdapterRef(
+        parse_name(name), OfJob(job, parse_base_name(base), int(step) if step else None)
+    )
 
 
 def _parse_selector(text: str) -> Selector:
     if _NUMBER.fullmatch(text):
         return Number(int(text))
     scheme, colon, digits = text.partition(":")
+    if scheme == "job" and _JOB.fullmatch(digits):
+        return OfJob(digits)
     if colon:
         if scheme != "sha256" or not _DIGEST.fullmatch(digits):
             raise InvalidName(f"{_shown(text)} is not a digest (sha256: and 12 to 64 hex digits)")

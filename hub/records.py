@@ -110,7 +110,10 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Run:
-    """One training run."""
+    """One training run. `status` is running, finished, failed, cancelled or paused.
+
+    `wanted` is what somebody asks of it from elsewhere: cancel, pause or nothing.
+    """
 
     id: str
     adapter: str
@@ -124,6 +127,29 @@ class Run:
     finished_at: str | None
     lineage: dict[str, Any] | None
     error: str | None
+    wanted: str | None = None
+
+
+@dataclass(frozen=True)
+class RunEvent:
+    """Something that happened in a run; of one run ids grow with time. Kinds and their data:
+
+    started     resumed, true where it goes on from a checkpoint
+    step        step, of, epoch, loss, learning_rate, tokens_per_s
+    evaluated   step, loss
+    checkpoint  step, loss (the newest on validation rows, or None), path
+    warning     message
+    paused, cancelled   step
+    failed      error
+    published   version, or base
+    finished    {}
+    """
+
+    id: int
+    run: str
+    at: str
+    kind: str
+    data: dict[str, Any]
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ win. Files are not its business: `hub.store` keeps them, `hub.publish` puts both
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from hub.aliases import Aliases
@@ -15,11 +16,14 @@ from hub.database import one, open_database, snapshot, transaction
 from hub.errors import InvalidReference, UnknownReference
 from hub.facts import Finding
 from hub.fence import Fence
+from hub.files import Files
 from hub.home import Home
 from hub.invariants import check_database
+from hub.jobqueue import JobQueue
+from hub.jobs import Jobs
 from hub.ledger import Ledger
 from hub.migrations import registry_migrations
-from hub.names import PRODUCTION, AdapterRef, Alias, Digest, Number, Selector
+from hub.names import PRODUCTION, AdapterRef, Alias, Digest, Number, OfJob, Selector
 from hub.reach import Reach
 from hub.records import AdapterSummary, Base, Version
 from hub.signatures import Signatures
@@ -47,6 +51,9 @@ class Registry:
         self.ledger = Ledger(db)
         self.signatures = Signatures(db)
         self.keys = ApiKeys(db)
+        self.files = Files(db, self.fence, home)
+        self.jobs = Jobs(db, self.fence)
+        self.queue = JobQueue(db, self.jobs)
 
     @classmethod
     def open(cls, home: Home, *, any_thread: bool = False) -> "Registry":
@@ -122,6 +129,8 @@ class Registry:
             InvalidReference: when a digest's first digits fit several versions.
         """
         selector = reference.selector or Alias(PRODUCTION)
+        if isinstance(selector, OfJob):
+            selector = self._of_job(reference, selector)
         if at is not None:
             return self._resolve_at(reference, selector, at)
         if isinstance(selector, Number):
@@ -132,6 +141,19 @@ class Registry:
         if number is None:
             raise self.versions.unknown(reference)
         return self.versions.get(reference.name, number)
+
+    def _of_job(self, reference: AdapterRef, job: OfJob) -> Number:
+        # Behind a fence an adapter outside is not there, whatever its jobs are.
+        if self.fence.admits(reference.name):
+            number = self.jobs.version_of(reference.name, job)
+            if number is not None:
+                return Number(number)
+            if self.jobs.version_of(reference.name, replace(job, step=None)) is not None:
+                raise UnknownReference(
+                    f"the checkpoint of step {job.step} was not kept",
+                    hint="Of a fine-tuning job its best checkpoint is, which is what it published.",
+                )
+        raise self.versions.unknown(reference)
 
     def _resolve_at(self, reference: AdapterRef, selector: Selector, at: str) -> Version:
         there = self.versions.living_at(reference.name, at)

@@ -87,7 +87,7 @@ def sweep(registry: Registry, store: Store, *, keep_days: float, dry_run: bool) 
         leased = leases.leased(home)
         without = judgement.doomed if dry_run else ()
         needed = registry.reach.needed(leased=leased, without=without)
-        waste = list(_waste(home, store, needed))
+        waste = list(_waste(registry, store, needed))
         if not dry_run:
             for item in waste:
                 item.remove(home, store)
@@ -134,8 +134,11 @@ def remove_folder(home: Home, folder: Path) -> None:
     shutil.rmtree(gone)
 
 
-def _waste(home: Home, store: Store, needed: reach.Needed) -> Iterator[_Waste]:
+def _waste(registry: Registry, store: Store, needed: reach.Needed) -> Iterator[_Waste]:
     """What can go, folders before blobs."""
+    home = registry.home
+    for path in registry.files.orphans():
+        yield _of_path(path)
     for folder in version_folders(home):
         if folder.relative_to(home.adapters).as_posix() not in needed.folders:
             yield _of_path(folder)

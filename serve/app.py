@@ -19,6 +19,7 @@ from serve.doors import Doors
 from serve.fleet import Fleet
 from serve.forward import Forwarder
 from serve.hubs import Hubs
+from serve.job_starter import JobStarter
 from serve.journal import Journal
 from serve.keyring import Keyring
 from serve.metrics import Metrics
@@ -26,6 +27,8 @@ from serve.page import mount_console
 from serve.resolver import Resolver
 from serve.routes.comparisons import comparison_routes
 from serve.routes.feedback import feedback_routes
+from serve.routes.files import file_routes
+from serve.routes.fine_tuning import fine_tuning_routes
 from serve.routes.health import health_routes
 from serve.routes.metrics import metrics_routes
 from serve.routes.openai import Express, forwarded, openai_routes
@@ -56,6 +59,7 @@ class Parts:
     uploads: Uploads
     fenced: Registry
     warmth: Warmth
+    jobs: JobStarter
 
 
 def make_app(parts: Parts, settings: Settings) -> ASGIApp:
@@ -84,6 +88,8 @@ def make_app(parts: Parts, settings: Settings) -> ASGIApp:
     app.include_router(
         registry_routes(parts.hubs, parts.uploads, settings.base, settings.signed_by)
     )
+    app.include_router(file_routes(parts.hubs))
+    app.include_router(fine_tuning_routes(parts.hubs, resolver, parts.jobs))
     app.include_router(feedback_routes(parts.journal))
     app.include_router(comparison_routes(comparisons))
     mount_console(app)
@@ -91,6 +97,7 @@ def make_app(parts: Parts, settings: Settings) -> ASGIApp:
         Express(app, straight),
         max_body_bytes=settings.max_body_bytes,
         max_blob_bytes=settings.max_blob_bytes,
+        max_file_bytes=settings.max_file_bytes,
     )
     keyring = Keyring(parts.registry, required=settings.require_keys or settings.keyed)
     return Arrivals(Access(doors, keyring, metrics.turned_away))

@@ -13,7 +13,8 @@ OWNER = "loom"
 
 
 class Catalog:
-    """The base, every adapter of it under its name (its production), and every version.
+    """The base, every adapter of it under its name (its production), every version, and those that
+    a fine-tuning job made as OpenAI calls them.
 
     What is not served for want of a signature is not listed, nor what the caller may not use.
     """
@@ -35,6 +36,10 @@ class Catalog:
             if production is not None and summary.name != self._base.name:
                 found.append(self._version(summary.name, production))
         found += [self._version(str(version), version) for version in versions]
+        for job in registry.jobs.named(self._base):
+            made = by_name.get(f"{job.adapter}@{job.version}")
+            if made is not None:
+                found.append(self._version(job.name(), made))
         return found
 
     def entry(self, model: str, arm: Arm) -> dict[str, Any]:

@@ -12,9 +12,12 @@
 - A HEAD is a GET whose body the server leaves out, as long as no route says otherwise.
 - What the registry is sent is JSON that can be written again: no lone half of a surrogate pair.
 - A body is no larger than the limit, whether it was announced or comes in chunks. A file that is
-  put to `/hub/blobs/` has a limit of its own and passes as it comes; all others are read first.
+  put to `/hub/blobs/`, or posted in a form to `/v1/files`, has a limit of its own and passes as it
+  comes; all others are read first. A form is what a page of another site may send unasked, so it
+  must not come with an Origin other than this server's.
 """
 
+import asyncio
 import re
 
 import orjson
@@ -31,7 +34,11 @@ _SAFE_METHODS = frozenset({"GET", "HEAD"})
 _METHODS = frozenset({*_SAFE_METHODS, "POST", "PUT", "PATCH", "DELETE"})
 _REGISTRY = "/hub/"
 _FILES = "/hub/blobs/"
+_FORMS = "/v1/files"
 _OWN = frozenset({"same-origin", "none"})
+# Of a body that is over a limit, so much is read all the same.
+_SWALLOWED = 1 << 20
+_SILENCE_S = 2.0
 
 
 # In a scope: this server wants API keys, and `serve.access` has seen to it.
@@ -41,10 +48,15 @@ ASKED_HEAD = "hub.asked_head"
 
 
 class Doors:
-    def __init__(self, app: ASGIApp, *, max_body_bytes: int, max_blob_bytes: int) -> None:
+    """Without `max_file_bytes` no forms are taken."""
+
+    def __init__(
+        self, app: ASGIApp, *, max_body_bytes: int, max_blob_bytes: int, max_file_bytes: int = 0
+    ) -> None:
         self._app = app
         self._limit = max_body_bytes
         self._blob_limit = max_blob_bytes
+        self._file_limit = max_file_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -54,7 +66,9 @@ class Doors:
         refused = None if scope.get(KEYED) else _wrong_host(headers)
         refused = refused or _wrong_method(scope)
         if refused is None and scope["method"] not in _SAFE_METHODS:
-            refused = _wrong_origin(headers) or _wrong_type(scope, headers)
+            form = self._file_limit > 0 and _is_form(scope, headers)
+            refused = _wrong_origin(headers, form=form)
+            refused = refused or (None if form else _wrong_type(scope, headers))
             if refused is None:
                 try:
                     refused, receive = await self._let_in(scope, headers, receive)
@@ -69,10 +83,13 @@ class Doors:
         self, scope: Scope, headers: Headers, receive: Receive
     ) -> tuple[Response | None, Receive]:
         """A refusal, or what the route reads the body from."""
-        if _is_file(scope, headers):
-            if _announced(headers) > self._blob_limit:
-                return self._too_large(self._blob_limit), receive
-            return None, _bounded(receive, self._blob_limit)
+        if (form := _is_form(scope, headers)) or _is_file(scope, headers):
+            limit = self._file_limit if form else self._blob_limit
+            if _announced(headers) > limit:
+                if form:
+                    await _swallow(receive, limit)
+                return self._too_large(limit), receive
+            return None, _bounded(receive, limit)
         body = await self._body(headers, receive)
         if body is None:
             return self._too_large(self._limit), receive
@@ -130,9 +147,11 @@ def _wrong_json(scope: Scope, body: bytes) -> Response | None:
     return None
 
 
-def _wrong_origin(headers: Headers) -> Response | None:
-    """Only browsers send this header, and pages can't change it; proxies pass it on."""
-    if headers.get("sec-fetch-site", "none") in _OWN:
+def _wrong_origin(headers: Headers, *, form: bool) -> Response | None:
+    """Only browsers send these headers, and pages can't change them; proxies pass them on."""
+    origin = headers.get("origin", "").partition("://")[2]
+    foreign = form and "origin" in headers and origin != headers.get("host", "")
+    if headers.get("sec-fetch-site", "none") in _OWN and not foreign:
         return None
     return refusal(403, "origin_refused", "a page on another site may not change anything here")
 
@@ -149,6 +168,11 @@ def _is_file(scope: Scope, headers: Headers) -> bool:
     path: str = scope["path"]
     put = scope["method"] == "PUT" and path.startswith(_FILES)
     return put and _kind(headers) == "application/octet-stream"
+
+
+def _is_form(scope: Scope, headers: Headers) -> bool:
+    posted = scope["method"] == "POST" and scope["path"] == _FORMS
+    return posted and _kind(headers) == "multipart/form-data"
 
 
 def _kind(headers: Headers) -> str:
@@ -173,10 +197,26 @@ def _bounded(receive: Receive, limit: int) -> Receive:
         message = await receive()
         size += len(message.get("body", b""))
         if size > limit:
+            await _swallow(receive, limit)
             raise BodyTooLarge(f"the body is over {limit} bytes")
         return message
 
     return counted
+
+
+async def _swallow(receive: Receive, most: int) -> None:
+    """Let a client send on for a while, so that it gets to read the answer: most look for one only
+    when they have sent all, and see a connection that was closed before as a broken one. One that
+    sends nothing waits for the answer already."""
+    size = 0
+    while size <= max(most, _SWALLOWED):
+        try:
+            message = await asyncio.wait_for(receive(), _SILENCE_S)
+        except TimeoutError:
+            return
+        size += len(message.get("body", b""))
+        if message["type"] != "http.request" or not message.get("more_body", False):
+            return
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

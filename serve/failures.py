@@ -45,9 +45,9 @@ def answer_to(method: str, path: str, error: Exception) -> Response:
     return OrjsonResponse(_body(_UNFORESEEN, "server_error", "internal_error"), 500)
 
 
-def refusal(status: int, code: str, message: str) -> Response:
+def refusal(status: int, code: str, message: str, *, param: str | None = None) -> Response:
     """A refusal that needs no exception: the request never got as far as a route."""
-    return OrjsonResponse(_body(message, "invalid_request_error", code), status)
+    return OrjsonResponse(_body(message, "invalid_request_error", code, param), status)
 
 
 def _hub_error(request: Request, error: Exception) -> Response:
@@ -79,13 +79,17 @@ def _shown(error: HubError) -> HubError:
 
 
 def _invalid_body(request: Request, error: Exception) -> Response:
-    """Every problem with a body of ours, by field."""
+    """Every problem with a body of ours, by field; `param` is the first."""
     assert isinstance(error, RequestValidationError)
     problems = []
+    fields = []
     for problem in error.errors():
         field = ".".join(str(part) for part in problem["loc"] if part != "body")
+        fields.append(field.removeprefix("query."))
         problems.append(f"{field}: {problem['msg']}" if field else str(problem["msg"]))
-    return refusal(400, "invalid_request", "; ".join(problems))
+    # What is no JSON has a place in it for a field.
+    param = None if fields[0].isdecimal() else fields[0] or None
+    return refusal(400, "invalid_request", "; ".join(problems), param=param)
 
 
 def _http_error(request: Request, error: Exception) -> Response:
@@ -102,5 +106,7 @@ def _unforeseen(request: Request, error: Exception) -> Response:
     return answer_to(request.method, request.url.path, error)
 
 
-def _body(message: str, kind: str, code: str) -> dict[str, dict[str, str | None]]:
-    return {"error": {"message": message, "type": kind, "param": None, "code": code}}
+def _body(
+    message: str, kind: str, code: str, param: str | None = None
+) -> dict[str, dict[str, str | None]]:
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}

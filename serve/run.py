@@ -36,6 +36,7 @@ from serve.engines.spec import Loading
 from serve.engines.supervisor import SupervisedEngine
 from serve.fleet import Adapters, Fleet, Member
 from serve.hubs import Hubs
+from serve.job_starter import JobStarter
 from serve.journal import Journal
 from serve.lazy_folder import LazyFolder
 from serve.lazy_residency import LazyResidency
@@ -123,12 +124,14 @@ async def opened(
         warmth = make_warmth(fleet, resolver.resolve, settings.pins)
         journal = await asyncio.to_thread(Journal.open, home)
         hubs = Hubs.of(home, measure_effect)
+        jobs = JobStarter(home, hubs)
         try:
             uploads = Uploads(home)
             yield Parts(
-                registry, fleet, journal, traces, Admission(), hubs, uploads, fenced, warmth
+                registry, fleet, journal, traces, Admission(), hubs, uploads, fenced, warmth, jobs
             )
         finally:
+            await jobs.close()
             await warmth.close()
             await fleet.close()
             await asyncio.to_thread(journal.close)
@@ -173,6 +176,7 @@ async def _serve(
                 if await _unless(told.stop, parts.fleet.start()):
                     _settle_memory()
                     parts.warmth.start(parts.journal)
+                    parts.jobs.start()
                     announce(f"ready: {where}/v1  console: {where}/console/")
                     await first(told.stop.wait(), serving)
                     announce("stopping …")

@@ -48,7 +48,8 @@ class Settings:
     `max_running` requests are at the engine at once and `max_waiting` more may wait for their turn;
     further ones are refused. `log_format` is text (warnings) or json (every request too).
     `drain_s` is how long requests may finish after the gateway was told to stop. `max_blob_bytes`
-    bounds a file that is sent to be published, `max_body_bytes` every other body. `pins` are
+    bounds a file that is sent to be published, `max_file_bytes` one that is sent to be trained on,
+    with what is around it in its form, and `max_body_bytes` every other body. `pins` are
     references whose versions are loaded at start and never evicted. With `signed_by`,
     only versions that one of these keys has signed are served, and the base; the files of others
     are not given out. `keyed` says that the registry has a living API key: then everybody must come
@@ -79,6 +80,7 @@ class Settings:
     drain_s: float = 5.0
     max_body_bytes: int = 8 * 1024 * 1024
     max_blob_bytes: int = 8 * 1024**3
+    max_file_bytes: int = 512 * 1024**2
     signed_by: tuple[PublicKey, ...] = ()
     keyed: bool = False
     require_keys: bool = False
@@ -105,7 +107,8 @@ class Settings:
         if self.engines < 1:
             found.append(f"engines is {self.engines}: use 1 or more")
         found += self._problems_elsewhere()
-        amounts = ("kv_cache_gib", "startup_timeout_s", "request_timeout_s", *_LIMITS)
+        limits = (*_LIMITS, "max_file_bytes")
+        amounts = ("kv_cache_gib", "startup_timeout_s", "request_timeout_s", *limits)
         # Neither nan nor inf: a deadline that is none would never come.
         amiss = [name for name in amounts if not 0 < getattr(self, name) < math.inf]
         found += [f"{name} must be above 0, and finite" for name in amiss]

@@ -14,12 +14,15 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from hub.errors import HubError, InvalidConfig, InvalidData
 from hub.names import AdapterRef, parse_base_name, parse_name, parse_reference
+from train.configfaults import problem
 from train.formats_files import kept_name
 from train.formats_map import known_field
+from train.overlong import Overlong
 from train.presets import BETA, PREFERENCES, BaseFacts, Method, PresetName, choose
 from train.sweepplan import parse_sweep
 
 T = TypeVar("T")
+REPORT_PROMPTS = 64
 
 
 def _adapter_name(text: str) -> str:
@@ -34,6 +37,13 @@ def _version_reference(text: str) -> str:
 
 def _sweep_text(text: str) -> str:
     _in_words(parse_sweep, text)
+    return text
+
+
+def _launch_text(text: str) -> str:
+    import shlex
+
+    shlex.split(text)  # raises ValueError, such as "No closing quotation"
     return text
 
 
@@ -57,12 +67,15 @@ class TrainConfig(BaseModel):
     """A run as it is asked for. None means: by the preset.
 
     `epochs`, `batch_size` (rows a step on one device) and `max_length` (tokens a row) are what they
-    are everywhere; `validation` is the share of rows kept to validate on; `heldout` names files
-    whose questions must not be in the data; `columns` says which column of a file holds a field
-    (`instruction: question`); `early_stopping_patience` counts evaluations without
-    improvement, of which there are one or more an epoch (0 never stops early). `beta` is what holds
+    are everywhere; `overlong` says what becomes of longer rows (`train.overlong`); `validation` is
+    the share of rows kept to validate on; `heldout` names files whose questions must not be in the
+    data, and `validate_on_heldout` validates on those instead; `columns` says which column of a
+    file holds a field (`instruction: question`); `early_stopping_patience` counts evaluations
+    without improvement, of which there are one or more an epoch (0 never stops early). `beta` holds
     dpo and kto to their reference. `publish_as` and `new_base` say what a full fine-tuning becomes.
-    `sweep` is `KEY` or `KEY=V1,V2,…` (`train.sweepplan`).
+    `sweep` is `KEY` or `KEY=V1,V2,…` (`train.sweepplan`). `processes` train together, each with
+    batches of its own; `launch` is passed to `accelerate launch`, which starts them.
+    What each setting means in a line is in `train.configtext`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -70,6 +83,7 @@ class TrainConfig(BaseModel):
     adapter: Annotated[str, AfterValidator(_adapter_name)]
     data: Annotated[tuple[Path, ...], Field(min_length=1)]
     heldout: tuple[Path, ...] = ()
+    validate_on_heldout: bool = False
     base: str | None = None
     method: Method = "sft"
     beta: Annotated[float, Field(gt=0, le=10)] | None = None
@@ -88,11 +102,16 @@ class TrainConfig(BaseModel):
     batch_size: Annotated[int, Field(ge=1, le=4096)] | None = None
     gradient_accumulation: Annotated[int, Field(ge=1, le=4096)] = 1
     max_length: Annotated[int, Field(ge=16)] | None = None
+    overlong: Overlong = "error"
     validation: Annotated[float, Field(ge=0, le=0.5)] = 0.1
     early_stopping_patience: Annotated[int, Field(ge=0)] = 2
     quantize: Literal["nf4"] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     columns: Annotated[dict[str, str], AfterValidator(_known_fields)] = {}
+    processes: Annotated[int, Field(ge=1, le=1024)] = 1
+    launch: Annotated[str, AfterValidator(_launch_text)] | None = None
+    report_prompts: Annotated[int, Field(ge=0, le=10_000)] = REPORT_PROMPTS
+    publish: bool = True
 
     @model_validator(mode="before")
     @classmethod
@@ -106,18 +125,8 @@ class TrainConfig(BaseModel):
         }
 
     @model_validator(mode="after")
-    def _parent_decides_the_shape(self) -> Self:
-        set_here = self.rank is not None or self.alpha is not None or self.rslora
-        if self.continue_from is not None and set_here:
-            raise ValueError(
-                "rank, alpha and rslora are the parent's when `continue_from` is given: "
-                "leave them out"
-            )
-        return self
-
-    @model_validator(mode="after")
     def _method_reads_its_settings(self) -> Self:
-        """A setting that the method would not read is refused, never ignored."""
+        """A setting that the method or the parent would overrule is refused, never ignored."""
         problems = [f"{name}: {reason}" for name, wrong, reason in _misplaced(self) if wrong]
         if problems:
             raise ValueError("\n".join(problems))
@@ -133,15 +142,23 @@ class TrainConfig(BaseModel):
             InvalidData: when the file cannot be read as YAML.
             InvalidConfig: with every setting that is unusable.
         """
-        raw = _read_yaml(path) if path is not None else {}
+        raw = read_yaml(path) if path is not None else {}
         raw |= {key: value for key, value in overrides.items() if value is not None}
-        try:
-            return cls.model_validate(raw)
-        except ValidationError as error:
-            raise InvalidConfig(
-                [line for fault in error.errors() for line in _problem(fault).split("\n")],
-                where=str(path) if path is not None else None,
-            ) from error
+        problems = cls.problems(raw)
+        if problems:
+            raise InvalidConfig(problems, where=str(path) if path is not None else None)
+        return cls.model_validate(raw)
+
+    @classmethod
+    def problems(cls, raw: Mapping[str, Any]) -> list[str]:
+        """All that is wrong with settings as they were written, a line each."""
+        faults = _faults(raw)
+        wrong = {str(fault["loc"][0]) for fault in faults if fault["loc"]}
+        if wrong:
+            # How settings go together is only looked at where each by itself is right.
+            right = {key: value for key, value in raw.items() if key not in wrong}
+            faults += _faults({"adapter": "any", "data": "any", **right})
+        return [line for fault in faults for line in problem(fault, cls.model_fields).split("\n")]
 
     def to_json(self) -> dict[str, Any]:
         return self.model_dump(mode="json")
@@ -185,6 +202,17 @@ class Settings:
     preset_reason: str = ""
     filled: tuple[str, ...] = ()
     sweep: dict[str, Any] = field(default_factory=dict)
+    processes: int = 1
+    launch: str | None = None
+    report_prompts: int = REPORT_PROMPTS
+    publish: bool = True
+    validate_on_heldout: bool = False
+    overlong: Overlong = "error"
+
+    @property
+    def cut(self) -> int | None:
+        """Tokens that a row is cut at, where rows are cut."""
+        return self.max_length if self.overlong == "truncate" else None
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -257,6 +285,12 @@ def settle(
         new_base=(config.new_base or config.adapter) if config.publish_as == "base" else None,
         preset_reason=reason,
         filled=tuple(name for names in filled for name in names),
+        processes=config.processes,
+        launch=config.launch,
+        report_prompts=config.report_prompts,
+        publish=config.publish,
+        validate_on_heldout=config.validate_on_heldout,
+        overlong=config.overlong,
     )
 
 
@@ -266,12 +300,27 @@ def _misplaced(config: TrainConfig) -> list[tuple[str, bool, str]]:
     trains_none = "goes with an adapter that is trained, and method full trains the base's weights"
     no_adapter = "a base of its own has no adapter: leave it out, or set publish_as: adapter"
     given = config.beta is not None
+    parents = "is the parent's when `continue_from` is given: leave it out"
+    continues = config.continue_from is not None
     return [
+        ("rank", continues and config.rank is not None, parents),
+        ("alpha", continues and config.alpha is not None, parents),
+        ("rslora", continues and config.rslora, parents),
         ("beta", given and config.method not in PREFERENCES, "goes with method dpo or kto"),
+        (
+            "overlong",
+            config.overlong == "truncate" and config.method in PREFERENCES,
+            "dpo and kto compare whole answers, and truncate would cut them: use drop",
+        ),
         ("alpha", full and config.alpha is not None, trains_none),
         ("rslora", full and config.rslora, trains_none),
         ("dropout", full and config.dropout > 0, trains_none),
         ("quantize", full and config.quantize is not None, trains_none),
+        (
+            "validate_on_heldout",
+            config.validate_on_heldout and not config.heldout,
+            "there is no heldout file to validate on",
+        ),
         ("publish_as", config.publish_as is not None and not full, "goes with method full"),
         ("new_base", config.new_base is not None and not base, "goes with publish_as: base"),
         ("rank", base and config.rank is not None, no_adapter),
@@ -295,7 +344,15 @@ def _fits(wanted: int, context: int, base_name: str) -> None:
         )
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def _faults(raw: Mapping[str, Any]) -> list[Any]:
+    try:
+        TrainConfig.model_validate(raw)
+    except ValidationError as error:
+        return list(error.errors())
+    return []
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
     import yaml  # comes with transformers; the light commands never get here
 
     try:
@@ -312,30 +369,3 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(raw, dict):
         raise InvalidData("the file must be a list of `setting: value` lines", where=str(path))
     return {str(key): value for key, value in raw.items()}
-
-
-def _problem(fault: Any) -> str:
-    """One of pydantic's errors as `setting: what is wrong and what would be right`."""
-    name = ".".join(str(part) for part in fault["loc"])
-    match fault["type"]:
-        case "missing":
-            return f"{name}: is missing"
-        case "extra_forbidden":
-            return f"{name}: there is no such setting{_nearest(name)}"
-        case "value_error":
-            text = str(fault["ctx"]["error"])
-            return f"{name}: {text}" if name else text
-    reason = fault["msg"].removeprefix("Input ")
-    return f"{name}: {_shown(fault['input'])} {reason}"
-
-
-def _nearest(name: str) -> str:
-    from difflib import get_close_matches
-
-    near = get_close_matches(name, TrainConfig.model_fields, n=1)
-    return f"; did you mean {near[0]}?" if near else ""
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else f"{text[:37]}..."

@@ -117,12 +117,12 @@ def compare(
     if not rows:
         return {}
     chat = ChatTokenizer.load(base_source)
-    full = loss_on(load_base(str(tuned)).eval(), chat, rows)
+    full = loss_on(load_base(str(tuned)).eval(), chat, rows, cut=settings.cut)
     release()
     model = load_tuned(base_source, adapter)
-    factored = loss_on(model, chat, rows)
+    factored = loss_on(model, chat, rows, cut=settings.cut)
     with model.disable_adapter():
-        base = loss_on(model, chat, rows)
+        base = loss_on(model, chat, rows, cut=settings.cut)
     losses = {"base": base, "full": full, "adapter": factored}
     if not factored < base:
         shown = ", ".join(f"{name} {loss:.3f}" for name, loss in losses.items())

@@ -27,7 +27,7 @@ from train.rows import Row
 from train.runtime import quiet
 from train.sft import token_sets, trainer_of
 from train.tokens import ChatTokenizer
-from train.training import Work, carry_out
+from train.training import Prepared, Work, carry_out
 
 BYTES_A_PARAMETER = 16  # float32: the weight, its gradient, Adam's two moments
 _BYTES_ON_DISK = 36  # two checkpoints and one that is being written, of weight and moments
@@ -53,10 +53,34 @@ def train_full(
         BaseError, InvalidConfig: when the base cannot be trained on.
         TrainingError: when memory or disk ran out, or the loss is no longer a number.
     """
+    return carry_out(
+        *prepare_full(
+            settings,
+            train_rows,
+            validation_rows,
+            base_source,
+            out,
+            progress=progress,
+            parent=parent,
+        )
+    )
+
+
+def prepare_full(
+    settings: Settings,
+    train_rows: Sequence[Row],
+    validation_rows: Sequence[Row],
+    base_source: str,
+    out: Path,
+    *,
+    progress: Report,
+    parent: Path | None,
+) -> Prepared:
+    """As `train.sft.prepare_sft`, of the base itself."""
     started = time.monotonic()
     progress(Progress("loading"))
     chat = ChatTokenizer.load(base_source)
-    train_set, validation_set = token_sets(chat, train_rows, validation_rows)
+    train_set, validation_set = token_sets(chat, train_rows, validation_rows, settings.cut)
     work = Work(
         settings,
         out,
@@ -78,7 +102,7 @@ def train_full(
     def export(checkpoint: Path) -> Path:
         return _model_folder(checkpoint, Path(base_source), out / "model")
 
-    return carry_out(work, build, export)
+    return Prepared(work, build, export)
 
 
 def require_room(settings: Settings, parameters: int, runs: Path) -> None:

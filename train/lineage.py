@@ -61,7 +61,10 @@ def portable(settings: Settings) -> dict[str, Any]:
     facts = settings.to_json()
     for key in ("data", "heldout"):
         facts[key] = [Path(path).name for path in facts[key]]
-    facts["sweep"].pop("asked", None)
+    for key in ("asked", "force"):
+        facts["sweep"].pop(key, None)
+    for key in ("publish", "launch"):  # of this machine, and of who trained
+        facts.pop(key)
     return facts
 
 

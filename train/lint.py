@@ -15,7 +15,8 @@ from train.findings import SEVERITIES, Finding, LintReport, Severity, TokenStati
 from train.lint_facts import Facts
 from train.lint_read import Fault, fault_findings
 from train.lint_rules import RULES
-from train.lint_tokens import TokenCounter, count_rows, statistics, token_findings
+from train.lint_tokens import TokenCounter, count_rows, statistics, token_findings, within
+from train.overlong import Overlong
 from train.rows import DataSet, Row
 
 __all__ = ["Finding", "LintReport", "Severity", "TokenCounter", "TokenStatistics", "lint"]
@@ -27,6 +28,7 @@ def lint(
     heldout: DataSet | None = None,
     count_tokens: TokenCounter | None = None,
     max_length: int | None = None,
+    overlong: Overlong = "error",
     special_tokens: Sequence[str] = (),
     faults: Sequence[Fault] = (),
     ignore: Collection[str] = (),
@@ -34,7 +36,8 @@ def lint(
     """Apply every rule but those in `ignore`; never raises for what the data holds.
 
     `heldout` is the set that must not be trained on. `count_tokens` (see `train.tokens`) turns on
-    the rules about tokens, and `max_length` is the most tokens that a row may have.
+    the rules about tokens, and `max_length` is the most tokens that a row may have; `overlong` says
+    what becomes of a row that has more, which a counter that cuts must know too.
     `special_tokens` are the base's own, which may not stand in a text. `faults` are the rows that
     could not be read (`train.lint_read`).
 
@@ -51,8 +54,8 @@ def lint(
     if count_tokens is not None:
         refused: list[tuple[Row, str]] = []
         counted = count_rows(dataset.rows, count_tokens, refused)
-        findings += token_findings(dataset, counted, max_length, refused)
-        tokens = statistics(counted, max_length)
+        findings += token_findings(dataset, counted, max_length, refused, overlong)
+        tokens = statistics(within(counted, max_length, overlong), max_length)
     findings = [finding for finding in findings if finding.rule not in ignore]
     findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
     rows = len(dataset) + len(faults)

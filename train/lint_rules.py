@@ -68,6 +68,8 @@ RULES: tuple[Rule, ...] = (
     Rule("no-trainable-token", "error", "nothing of the row would be learned"),
     Rule("overlong", "error", "more tokens than the base or the run can take (with --base)"),
     Rule("not-rendered", "error", "what the base's chat template leaves out (with --base)"),
+    Rule("unserved-answer", "warning", "answers that are read and not learned (with --base)"),
+    Rule("cut-away", "warning", "overlong rows of which no answer is left (hub train --overlong)"),
     Rule("too-few-rows", "error", f"fewer than {MIN_ROWS} rows; few for the kind is a warning",
          too_few_rows),
     Rule("leakage", "error", "the question is in the held-out set; nearly so is a warning",

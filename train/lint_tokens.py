@@ -1,6 +1,7 @@
 """The lint's rules about tokens, and the statistics of them, under a base's own chat template.
 
-A preference is two conversations, and each of them must fit.
+A preference is two conversations, and each of them must fit. What becomes of a row that does not is
+`train.overlong`'s.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -10,10 +11,13 @@ from statistics import quantiles
 
 from hub.errors import InvalidData
 from train.findings import Finding, TokenStatistics
+from train.overlong import Overlong, overlong_findings
 from train.rows import DataSet, Row
 
-# (tokens in all, tokens that training learns from) of one row under the base's chat template.
-TokenCounter = Callable[[Row], tuple[int, int]]
+# (tokens in all, tokens that training learns from) of one row under the base's chat template, and,
+# where the counter knows, how many of its answers don't stand as they are served, and so are read
+# and not learned.
+TokenCounter = Callable[[Row], tuple[int, ...]]
 
 _BUCKETS = 12
 _LONG_TAIL = 8  # times the median
@@ -26,6 +30,7 @@ class Counted:
     total: int
     trained: int
     longest: int
+    unserved: int = 0
 
 
 def count_rows(
@@ -49,11 +54,11 @@ def count_rows(
 
 
 def _counted(row: Row, count: TokenCounter) -> Counted:
-    total, trained = count(row)
+    total, trained, *unserved = count(row)
     if not row.rejected:
-        return Counted(total, trained, total)
+        return Counted(total, trained, total, sum(unserved))
     other = replace(row, messages=(*row.prompt, *row.rejected), rejected=(), answer_at=None)
-    also, learned = count(other)
+    also, learned, *_ = count(other)
     # A pair is learned from only where both of its answers are.
     return Counted(total + also, trained + learned if trained and learned else 0, max(total, also))
 
@@ -63,6 +68,7 @@ def token_findings(
     counted: Sequence[Counted],
     limit: int | None,
     refused: Sequence[tuple[Row, str]] = (),
+    overlong: Overlong = "error",
 ) -> Iterator[Finding]:
     """`limit` is the most tokens that a conversation may have; `refused` is from `count_rows`."""
     pairs = list(zip(dataset.rows, counted, strict=True))
@@ -72,15 +78,11 @@ def token_findings(
     for reason, rows in reasons.items():
         yield Finding("not-rendered", "error", reason, tuple(rows))
     told = {id(row) for row, _ in refused}
-    long = [row for row, tokens in pairs if limit is not None and tokens.longest > limit]
-    if long:
-        most = max(tokens.longest for tokens in counted)
-        yield Finding(
-            "overlong",
-            "error",
-            f"longer than {limit} tokens (the longest has {most}): its answer would be cut",
-            tuple(long),
-        )
+    if limit is not None:
+        long = [(row, tokens) for row, tokens in pairs if tokens.longest > limit]
+        yield from overlong_findings(long, limit, overlong)
+        if overlong != "error":
+            told |= {id(row) for row, _ in long}
     mute = [row for row, tokens in pairs if tokens.trained == 0 and id(row) not in told]
     if mute:
         yield Finding(
@@ -89,6 +91,29 @@ def token_findings(
             "the chat template marks nothing of it as the assistant's",
             tuple(mute),
         )
+    unserved = [row for row, tokens in pairs if tokens.unserved]
+    if unserved:
+        yield Finding(
+            "unserved-answer",
+            "warning",
+            "answers that are read and not learned: the base's chat template leaves out their "
+            "thoughts, or has something else before them in a prompt",
+            tuple(unserved),
+        )
+
+
+def within(counted: Sequence[Counted], limit: int | None, overlong: Overlong) -> list[Counted]:
+    """The counts of what is trained on: without the rows left out, and with those cut as cut."""
+    if limit is None or overlong == "error":
+        return list(counted)
+    fit = [tokens for tokens in counted if tokens.longest <= limit]
+    if overlong == "truncate":
+        fit += [
+            replace(tokens, total=limit, longest=limit)
+            for tokens in counted
+            if tokens.longest > limit and tokens.trained
+        ]
+    return fit
 
 
 def statistics(counted: Sequence[Counted], limit: int | None) -> TokenStatistics:

@@ -10,12 +10,17 @@ from train.runtime import quiet
 from train.tokens import ChatTokenizer
 
 
-def loss_on(model: Any, chat: ChatTokenizer, rows: Sequence[Row]) -> float:
-    """Over all rows together, each token counting the same; NaN where no token is learned."""
+def loss_on(
+    model: Any, chat: ChatTokenizer, rows: Sequence[Row], *, cut: int | None = None
+) -> float:
+    """Over all rows together, each token counting the same; NaN where no token is learned.
+
+    Only the first `cut` tokens of a row, where it is given.
+    """
     total, count = 0.0, 0
     with quiet(), torch.no_grad():
         for row in rows:
-            encoded = chat.encode(row)
+            encoded = chat.encode(row).cut(cut)
             ids = torch.tensor([encoded.ids], device=model.device)
             logits = model(input_ids=ids).logits[0, :-1].float()
             given = torch.log_softmax(logits, dim=-1).gather(1, ids[0, 1:, None])[:, 0]

@@ -39,6 +39,7 @@ class Mask:
             "row": self.row.number,
             "tokens": len(self.encoded.ids),
             "trained": self.trained,
+            "read_only_answers": self.encoded.unserved,
             "mask": [
                 {"id": token, "text": self._text([token]), "trained": trained}
                 for token, trained in zip(self.encoded.ids, self.encoded.trained, strict=True)

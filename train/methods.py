@@ -7,6 +7,7 @@
 Prompt and prefix tuning are absent on purpose: no engine serves them per request.
 """
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,8 +16,10 @@ from shutil import rmtree
 from typing import Any
 
 from hub.errors import InvalidData
+from train.checkpoints import discard_broken, reached
 from train.config import Settings
 from train.formats_shapes import KIND_WORDS
+from train.launch import Share, Spent, is_launched, train_in_processes
 from train.presets import PREFERENCES
 from train.progress import Report, TrainResult
 from train.rows import DataSet, Kind, Row
@@ -54,7 +57,7 @@ class Beside:
     def __init__(self, model: Any, other: Any) -> None:
         self._model, self._other = model, other
         self._now = model
-        self.device = model.device
+        self.device, self.config = model.device, model.config
 
     def __call__(self, **inputs: Any) -> Any:
         return self._now(**inputs)
@@ -109,6 +112,79 @@ def train_by_method(
         BaseError, InvalidConfig, InvalidData, TrainingError: as `train.sft`, `train.preference`,
             `train.full` and `train.factor` do.
     """
+    where: dict[str, Any] = {"progress": progress, "parent": parent}
+    spent = None
+    if is_launched(settings):
+        spent = _train_apart(settings, training, validation, base_source, out, **where)
+    # Finds all that has been trained by others already.
+    made = _made(settings, training, validation, base_source, out, heldout=heldout, **where)
+    return made if spent is None else replace(made, result=spent.put_into(made.result))
+
+
+def train_share(share: Share, progress: Report) -> Spent:
+    """Take part in a training of several processes; its checkpoints are all that comes of it.
+
+    Raises:
+        As `train_by_method`, and RunStopped when it is wanted that the training ends.
+    """
+    from train.training import device_names, peak_memory_of_all, train_only
+
+    began = time.monotonic()
+    settings = share.settings
+    work, build, _ = _preparer(settings.method)(
+        settings, share.training, share.validation, share.base_source, share.out,
+        progress=progress, parent=share.continued,
+    )  # fmt: skip
+    train_only(work, build)
+    return Spent(time.monotonic() - began, peak_memory_of_all(), device_names())
+
+
+def _preparer(method: str) -> Any:
+    if method in PREFERENCES:
+        from train.preference import prepare_preference
+
+        return prepare_preference
+    if method == "full":
+        from train.full import prepare_full
+
+        return prepare_full
+    from train.sft import prepare_sft
+
+    return prepare_sft
+
+
+def _train_apart(
+    settings: Settings,
+    training: Sequence[Row],
+    validation: Sequence[Row],
+    base_source: str,
+    out: Path,
+    *,
+    progress: Report,
+    parent: Path | None,
+) -> Spent | None:
+    """Have several processes train to the end; None where they had done so before."""
+    checkpoints = out / "checkpoints"
+    discard_broken(checkpoints)
+    done = reached(checkpoints)
+    if done is not None and done.finished(settings.early_stopping_patience):
+        return None
+    return train_in_processes(
+        settings, training, validation, base_source, out, progress=progress, continued=parent
+    )
+
+
+def _made(
+    settings: Settings,
+    training: Sequence[Row],
+    validation: Sequence[Row],
+    base_source: str,
+    out: Path,
+    *,
+    heldout: Sequence[Row],
+    progress: Report,
+    parent: Path | None,
+) -> Made:
     where: dict[str, Any] = {"progress": progress, "parent": parent}
     if settings.method in PREFERENCES:
         from train.preference import train_preference

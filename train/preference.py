@@ -35,7 +35,7 @@ from train.lora import in_float32, lora_config, prepared_base
 from train.progress import Progress, Report, TrainResult
 from train.rows import Message, Row
 from train.tokens import ChatTokenizer, Encoded
-from train.training import Work, carry_out
+from train.training import Prepared, Work, carry_out
 
 _REFERENCE = "ref"  # TRL's name for its frozen copy of an adapter that it is given
 
@@ -59,6 +59,30 @@ def train_preference(
         InvalidData: when a row can't be told apart into prompt and answer.
         TrainingError: when memory or disk ran out, or the loss is no longer a number.
     """
+    return carry_out(
+        *prepare_preference(
+            settings,
+            train_rows,
+            validation_rows,
+            base_source,
+            out,
+            progress=progress,
+            parent=parent,
+        )
+    )
+
+
+def prepare_preference(
+    settings: Settings,
+    train_rows: Sequence[Row],
+    validation_rows: Sequence[Row],
+    base_source: str,
+    out: Path,
+    *,
+    progress: Report,
+    parent: Path | None,
+) -> Prepared:
+    """As `train.sft.prepare_sft`, of an adapter by preferences."""
     started = time.monotonic()
     progress(Progress("loading"))
     chat = ChatTokenizer.load(base_source)
@@ -95,7 +119,7 @@ def train_preference(
     def export(checkpoint: Path) -> Path:
         return export_adapter(checkpoint, out / "adapter", base_name=settings.base)
 
-    return carry_out(work, build, export)
+    return Prepared(work, build, export)
 
 
 def label_weights(rows: Iterable[Row]) -> tuple[float, float]:

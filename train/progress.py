@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 Phase = Literal["reading", "loading", "training", "checking", "reporting", "done"]
+Wanted = Literal["cancel", "pause"]
 
 
 @dataclass(frozen=True)
@@ -14,7 +15,8 @@ class Progress:
 
     `loss` is the newest training loss and `validation_loss` the newest evaluation's, both in
     nats a token (those of dpo and kto are losses of their own); `seconds_left` is an estimate from
-    the steps so far. `note` is a line for whoever watches, whatever the phase.
+    the steps so far. `note` is a line for whoever watches, whatever the phase. `what` says which
+    news it is; with `checkpoint`, `folder` is where that lies.
     """
 
     phase: Phase
@@ -26,9 +28,13 @@ class Progress:
     tokens_per_second: float | None = None
     seconds_left: float | None = None
     note: str | None = None
+    what: Literal["step", "evaluated", "checkpoint"] = "step"
+    learning_rate: float | None = None
+    folder: Path | None = None
 
 
-Report = Callable[[Progress], None]
+# What it returns is wanted of the training: nothing, or that it ends with the next step.
+Report = Callable[[Progress], Wanted | None]
 
 
 @dataclass(frozen=True)

@@ -1,36 +1,54 @@
 """The report of a run: one HTML file that needs nothing else, to be read, mailed or attached.
 
-It is made from the lineage, the curves and the samples, and shows what those hold. Everything that
-came from data or a model is escaped.
-
-Absent on purpose: memorisation and forgetting, which have yet to be measured.
+It is made from the lineage, the curves and what was examined, and shows what those hold. Everything
+that came from data or a model is escaped. Text of the data is in it, which the lineage leaves out.
 """
 
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from html import escape
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from hub.manifest import canonical_json
+from train.examine import Examined
 from train.progress import Point
-from train.report_chart import loss_chart
+from train.report_chart import NARROW, WIDE, loss_chart
+from train.report_checks import forgetting_section, memorisation_section
 from train.report_method import loss_title, method_section
+from train.report_tables import cost_section, lint_section, origin_section, settings_section
 from train.samples import Sample
+from train.told import told
 from train.verdict import verdict
 
-_MEBIBYTE = 1 << 20
+
+def finish_report(
+    folder: Path, lineage: Mapping[str, Any], history: Sequence[Point], examined: Examined
+) -> dict[str, Any]:
+    """Write a run's `report.html`, and as JSON what it draws (`history`) and quotes (`texts`).
+
+    The lineage with what was examined and the verdict in words. Each file is whole or not there.
+    """
+    facts = {**lineage, **examined.facts, "verdict": asdict(verdict(history))}
+    _write(folder / "report.html", render(facts, history, examined))
+    _write_json(folder / "history.json", [asdict(point) for point in history])
+    _write_json(folder / "texts.json", examined.to_json())
+    return facts
 
 
-def write_report(
-    path: Path, lineage: Mapping[str, Any], history: Sequence[Point], samples: Sequence[Sample]
-) -> None:
-    """Write it beside its place and rename, so that a reader never sees half of it."""
+def _write_json(path: Path, value: object) -> None:
+    _write(path, json.dumps(json.loads(canonical_json(value)), indent=2))  # NaN is refused
+
+
+def _write(path: Path, text: str) -> None:
     scratch = path.with_suffix(".tmp")
-    scratch.write_text(render(lineage, history, samples), encoding="utf-8")
+    scratch.write_text(text, encoding="utf-8", errors="replace")
     scratch.replace(path)
 
 
-def render(lineage: Mapping[str, Any], history: Sequence[Point], samples: Sequence[Sample]) -> str:
+def render(lineage: Mapping[str, Any], history: Sequence[Point], examined: Examined) -> str:
     config, data = lineage["config"], lineage["dataset"]
     title = escape(f"{config['adapter']} on {lineage['base']['name']}")
     style = resources.files("train").joinpath("report.css").read_text(encoding="utf-8")
@@ -43,46 +61,38 @@ def render(lineage: Mapping[str, Any], history: Sequence[Point], samples: Sequen
             '<!doctype html><html lang="en"><head><meta charset="utf-8">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             f"<title>{title}</title><style>{style}</style></head><body>",
-            f'<h1>{title}</h1><p class="soft">{subtitle}</p>',
-            f'<p class="verdict">{escape(verdict(history))}</p>',
-            _metrics(lineage),
+            f'<header><h1>{title}</h1><p class="soft">{subtitle}</p></header>',
+            _verdicts(lineage),
             _curves(history, lineage),
+            cost_section(lineage),
             method_section(lineage),
-            _samples(samples),
-            _lint(lineage["lint"]),
-            _table("Settings", config),
-            _table("Where it comes from", _origin(lineage)),
+            _samples(examined.samples, lineage),
+            memorisation_section(lineage, examined.worst),
+            forgetting_section(lineage),
+            lint_section(lineage["lint"]),
+            settings_section(config),
+            origin_section(lineage),
             "</body></html>\n",
         ]
     )
 
 
-def _metrics(lineage: Mapping[str, Any]) -> str:
-    metrics, effect = lineage["metrics"], lineage["effect"]
-    validation = metrics["validation_loss"]
-    facts = {
-        "Validation loss": "none" if validation is None else f"{validation:.4f}",
-        "Training loss": f"{metrics['train_loss']:.4f}",
-        "Epoch kept": f"{metrics['best_epoch']:g} of {lineage['config']['epochs']}",
-        "Effect (mean KL)": f"{effect['mean_kl']:.2f} nats",
-        "Tokens": f"{metrics['tokens']:,}",
-        "Time": f"{metrics['seconds']:.0f} s",
-        "Peak memory": f"{metrics['peak_memory'] / _MEBIBYTE:,.0f} MiB",
-        "Device": metrics["device"],
-    }
-    cells = "".join(
-        f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>"
-        for name, value in facts.items()
+def _verdicts(lineage: Mapping[str, Any]) -> str:
+    cards = "".join(
+        f'<div class="card told {one.state}"><h2>{escape(one.title)}</h2>'
+        f'<p class="word">{escape(one.word)}</p><p>{escape(one.words)}</p></div>'
+        for one in told(lineage)
     )
-    return f'<dl class="facts">{cells}</dl>'
+    return f'<div class="verdicts">{cards}</div>'
 
 
 def _curves(history: Sequence[Point], lineage: Mapping[str, Any]) -> str:
-    chart = loss_chart(history, lineage["metrics"]["best_step"])
-    if not chart:
+    best = lineage["metrics"]["best_step"]
+    wide, narrow = (loss_chart(history, best, width=width) for width in (WIDE, NARROW))
+    if not wide:
         return ""
     legend = "".join(
-        f'<span><i style="background:var(--{colour})"></i>{text}</span>'
+        f'<span><i class="{colour}"></i>{text}</span>'
         for colour, text in (
             ("training", "training loss"),
             ("validation", "validation loss"),
@@ -91,17 +101,19 @@ def _curves(history: Sequence[Point], lineage: Mapping[str, Any]) -> str:
     )
     return (
         f"<h2>{escape(loss_title(lineage))}</h2>"
-        f'<div class="card">{chart}<div class="legend">{legend}</div></div>'
+        f'<div class="card"><div class="wide">{wide}</div><div class="narrow">{narrow}</div>'
+        f'<div class="legend">{legend}</div></div>'
     )
 
 
-def _samples(samples: Sequence[Sample]) -> str:
+def _samples(samples: Sequence[Sample], lineage: Mapping[str, Any]) -> str:
     if not samples:
         return ""
+    most = lineage["memorisation"]["most_new_tokens"]
     cards = "".join(_sample(sample) for sample in samples)
     return (
-        "<h2>Answers to validation rows, before and after</h2>"
-        '<p class="soft">Greedy, 64 new tokens at most; none of these rows was trained on.</p>'
+        "<h2>Held-out rows, base against tuned</h2>"
+        f'<p class="soft">Greedy, {most} new tokens at most; neither was trained on these.</p>'
         f"{cards}"
     )
 
@@ -121,60 +133,3 @@ def _sample(sample: Sample) -> str:
         f'<div class="question text">{escape(sample.row.question)}</div>'
         f'<div class="answers">{answers}</div></div>'
     )
-
-
-def _lint(lint: Mapping[str, Any]) -> str:
-    tokens = lint["tokens"]
-    counted = (
-        f"{tokens['total']:,} tokens, {tokens['trained']:,} of them trained on; "
-        f"the longest row has {tokens['longest']}."
-        if tokens
-        else ""
-    )
-    rows = "".join(
-        f'<tr><td class="{finding["severity"]}">{finding["severity"]}</td>'
-        f"<td><code>{escape(finding['rule'])}</code></td>"
-        f"<td>{escape(finding['reason'])}</td><td>{finding['count'] or ''}</td></tr>"
-        for finding in lint["findings"]
-    )
-    found = (
-        f"<table><tr><th>Severity</th><th>Rule</th><th>What</th><th>Rows</th></tr>{rows}</table>"
-        if rows
-        else "<p>The lint found nothing.</p>"
-    )
-    return f'<h2>Data</h2><p class="soft">{counted}</p>{found}'
-
-
-def _origin(lineage: Mapping[str, Any]) -> dict[str, Any]:
-    libraries = ", ".join(f"{name} {version}" for name, version in lineage["libraries"].items())
-    return {
-        "base revision": lineage["base"]["revision"],
-        "base digest": lineage["base"]["digest"],
-        "continued from": lineage["parent"],
-        "data digest": lineage["dataset"]["digest"],
-        "git commit": lineage["git_commit"],
-        "libraries": libraries,
-    }
-
-
-def _table(title: str, facts: Mapping[str, Any]) -> str:
-    rows = "".join(
-        f"<tr><th>{escape(name.replace('_', ' '))}</th><td>{escape(_shown(value))}</td></tr>"
-        for name, value in facts.items()
-    )
-    return f"<h2>{escape(title)}</h2><table>{rows}</table>"
-
-
-def _shown(value: object) -> str:
-    match value:
-        case None | []:
-            return "none"
-        case True:
-            return "yes"
-        case False:
-            return "no"
-        case list():
-            return ", ".join(str(item) for item in value)
-        case dict():
-            return ", ".join(f"{name} {_shown(item)}" for name, item in value.items()) or "none"
-    return str(value)

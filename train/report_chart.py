@@ -9,13 +9,14 @@ from html import escape
 
 from train.progress import Point
 
-_WIDTH, _HEIGHT = 860, 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 16, 16, 34
+WIDE, NARROW = 860, 380  # text in a picture shrinks with it, so a phone gets one of its own
+_HEIGHT = 300
+_LEFT, _RIGHT, _TOP, _BOTTOM = 62, 16, 16, 34
 _MOST_POINTS = 240
 _TICKS = 4
 
 
-def loss_chart(history: Sequence[Point], best_step: int) -> str:
+def loss_chart(history: Sequence[Point], best_step: int, *, width: int = WIDE) -> str:
     """An `<svg>`; '' where there is nothing to draw."""
     training = [(point.step, point.loss) for point in history if point.loss is not None]
     validation = [
@@ -25,9 +26,9 @@ def loss_chart(history: Sequence[Point], best_step: int) -> str:
     ]
     if not training:
         return ""
-    scale = _Scale([*training, *validation])
+    scale = _Scale([*training, *validation], width)
     parts = [
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="Loss by step">',
+        f'<svg viewBox="0 0 {width} {_HEIGHT}" role="img" aria-label="Loss by step">',
         *scale.axes(),
         f'<path class="line training" d="{scale.path(_thinned(training))}"/>',
     ]
@@ -40,14 +41,15 @@ def loss_chart(history: Sequence[Point], best_step: int) -> str:
 class _Scale:
     """Steps to x, losses to y; y is logarithmic, because losses fall by factors."""
 
-    def __init__(self, points: Sequence[tuple[int, float]]) -> None:
+    def __init__(self, points: Sequence[tuple[int, float]], width: int) -> None:
+        self._width = width
         positive = [loss for _, loss in points if loss > 0] or [1.0]
         self._low = math.log10(min(positive))
         self._high = max(math.log10(max(positive)), self._low + 0.1)
         self._steps = max(step for step, _ in points)
 
     def x(self, step: float) -> float:
-        return _LEFT + (_WIDTH - _LEFT - _RIGHT) * step / self._steps
+        return _LEFT + (self._width - _LEFT - _RIGHT) * step / self._steps
 
     def y(self, loss: float) -> float:
         height = math.log10(loss) if loss > 0 else self._low
@@ -72,7 +74,7 @@ class _Scale:
             loss = 10 ** (self._low + (self._high - self._low) * tick / _TICKS)
             y = self.y(loss)
             parts.append(
-                f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" '
+                f'<line class="grid" x1="{_LEFT}" x2="{self._width - _RIGHT}" y1="{y:.1f}" '
                 f'y2="{y:.1f}"/>'
                 f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{loss:.2g}</text>'
             )

@@ -19,7 +19,7 @@ from train.lora import in_float32, lora_model
 from train.progress import Progress, Report, TrainResult
 from train.rows import Row
 from train.tokens import ChatTokenizer
-from train.training import Work, carry_out
+from train.training import Prepared, Work, carry_out
 
 _IGNORED = -100  # the label that torch's cross entropy leaves out
 
@@ -42,10 +42,34 @@ def train_sft(
         BaseError, InvalidConfig: when the base cannot be trained on.
         TrainingError: when memory or disk ran out, or the loss is no longer a number.
     """
+    return carry_out(
+        *prepare_sft(
+            settings,
+            train_rows,
+            validation_rows,
+            base_source,
+            out,
+            progress=progress,
+            parent=parent,
+        )
+    )
+
+
+def prepare_sft(
+    settings: Settings,
+    train_rows: Sequence[Row],
+    validation_rows: Sequence[Row],
+    base_source: str,
+    out: Path,
+    *,
+    progress: Report,
+    parent: Path | None,
+) -> Prepared:
+    """What `train_sft` carries out, and what each of several processes takes its part in."""
     started = time.monotonic()
     progress(Progress("loading"))
     chat = ChatTokenizer.load(base_source)
-    train_set, validation_set = token_sets(chat, train_rows, validation_rows)
+    train_set, validation_set = token_sets(chat, train_rows, validation_rows, settings.cut)
     work = Work(
         settings,
         out,
@@ -63,14 +87,21 @@ def train_sft(
     def export(checkpoint: Path) -> Path:
         return export_adapter(checkpoint, out / "adapter", base_name=settings.base)
 
-    return carry_out(work, build, export)
+    return Prepared(work, build, export)
 
 
 def token_sets(
-    chat: ChatTokenizer, train_rows: Sequence[Row], validation_rows: Sequence[Row]
+    chat: ChatTokenizer,
+    train_rows: Sequence[Row],
+    validation_rows: Sequence[Row],
+    cut: int | None = None,
 ) -> tuple[Dataset, Dataset | None]:
-    """Rows as token ids with the labels that are learned; None where nothing validates."""
-    return _dataset(chat, train_rows), _dataset(chat, validation_rows) if validation_rows else None
+    """Rows as token ids with the labels that are learned; None where nothing validates.
+
+    Only the first `cut` tokens of a row, where it is given.
+    """
+    validation = _dataset(chat, validation_rows, cut) if validation_rows else None
+    return _dataset(chat, train_rows, cut), validation
 
 
 def trainer_of(
@@ -87,8 +118,8 @@ def trainer_of(
     )
 
 
-def _dataset(chat: ChatTokenizer, rows: Sequence[Row]) -> Dataset:
-    encoded = [chat.encode(row) for row in rows]
+def _dataset(chat: ChatTokenizer, rows: Sequence[Row], cut: int | None) -> Dataset:
+    encoded = [chat.encode(row).cut(cut) for row in rows]
     return Dataset.from_dict(
         {
             "input_ids": [list(one.ids) for one in encoded],

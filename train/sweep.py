@@ -19,10 +19,11 @@ from hub.errors import Conflict, TrainingError, UnknownRun
 from hub.home import Home
 from hub.records import Run
 from hub.registry import Registry
+from hub.run_state import run_state
 from train.config import TrainConfig
+from train.plan import settled
 from train.progress import Progress, Report
-from train.run import run_training, settled
-from train.run_state import run_state
+from train.run import run_training
 from train.sweepplan import Value, parse_sweep, values_around
 
 
@@ -46,7 +47,9 @@ class Outcome:
     best: Run
 
 
-def run_sweep(registry: Registry, home: Home, config: TrainConfig, *, progress: Report) -> Outcome:
+def run_sweep(
+    registry: Registry, home: Home, config: TrainConfig, *, progress: Report, force: bool = False
+) -> Outcome:
     """Run what `config.sweep` asks for.
 
     Raises:
@@ -69,7 +72,7 @@ def run_sweep(registry: Registry, home: Home, config: TrainConfig, *, progress: 
         "values": list(values),
         "asked": plain.to_json(),
     }
-    return _go_on(registry, home, member, progress)
+    return _go_on(registry, home, {**member, "force": force}, progress)
 
 
 def resume_sweep(registry: Registry, home: Home, sweep: str, *, progress: Report) -> Outcome:
@@ -135,10 +138,13 @@ def _run(
     run = runs[-1] if runs else None
     if run is not None and run.status == "finished":
         return run
-    if run is not None and run_state(run) == "running":
+    if run is not None and run_state(run, home) == "running":
         raise Conflict(f"the run {run.id} of this sweep is still going on")
     try:
-        return run_training(registry, home, config, progress=progress, resume=run, member=member)
+        return run_training(
+            registry, home, config, progress=progress, resume=run, member=member,
+            force=member.get("force", False),
+        )  # fmt: skip
     except TrainingError:
         # Recorded with its reason; a value that can't be trained with is what a sweep is to find.
         failed = [one for one in runs_of(registry, member["id"])

@@ -1,9 +1,9 @@
 """Rows as tokens, and which of them are learned: what the base's chat template makes of a row.
 
-Only the assistant's tokens are trained on, the end of each turn included. Which those are is told
-by the template's `{% generation %}` markers; for a template without them TRL has a version with
-them for the families that it knows. A template that would train on nothing, or never teach the
-model to stop, is refused.
+The tokens are those of the base's own template, byte for byte what a server renders. Only the
+assistant's are trained on, the end of each turn included (`train.template_answers` finds them), and
+only where what stands before an answer is what a server would put there. A template that would
+train on nothing, or never teach the model to stop, is refused (`train.template_check`).
 
 The same encoding serves the lint, the trainer and the samples, so what is counted is what is
 trained on. What a row says and a template would leave out is refused, never dropped: tools and
@@ -12,55 +12,41 @@ calls that the template does not render, and `weight` 0 where turns can't be tol
 Importing this module imports no library; loading a tokenizer does.
 """
 
-import json
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from hub.errors import BaseError, InvalidConfig, InvalidData
+from hub.errors import BaseError, InvalidData
 from train.rows import Message, Row
 from train.runtime import quiet
-
-_MARKER = re.compile(r"\{%-?\s*generation\s*-?%\}")
-_PROBE = (Message("user", "Hello"), Message("assistant", "Hello there"))
-_PROBE_NAME, _PROBE_ANSWER = "look_up_parcel", "on its way"
-_PROBE_TOOL = {
-    "type": "function",
-    "function": {
-        "name": _PROBE_NAME,
-        "description": "Where a parcel is",
-        "parameters": {"type": "object", "properties": {"id": {"type": "string"}}},
-    },
-}
-_PROBE_CALL = {
-    "id": "call00001",  # nine letters and digits, which Mistral's templates insist on
-    "type": "function",
-    "function": {"name": _PROBE_NAME, "arguments": '{"id": "7"}'},
-}
-_PROBE_CALLED = (
-    _PROBE[0],
-    Message("assistant", "", tool_calls=(_PROBE_CALL,)),
-    Message("tool", _PROBE_ANSWER, name=_PROBE_NAME, tool_call_id="call00001"),
-    _PROBE[1],
-)
+from train.template import Template, Tools
+from train.template_answers import Answers, Span, find_answers, opening
+from train.template_check import CALLED, PLAIN, TOOL, TOOL_NAME, require_trainable, shows, turn_ends
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """A row's token ids, and for each whether the loss is taken on it."""
+    """A row's token ids, and for each whether the loss is taken on it.
+
+    `unserved` counts the answers that are read only, because they don't stand as they are served.
+    """
 
     ids: tuple[int, ...]
     trained: tuple[bool, ...]
+    unserved: int = 0
+
+    def cut(self, length: int | None) -> "Encoded":
+        """The first `length` tokens; None is all."""
+        return Encoded(self.ids[:length], self.trained[:length], self.unserved)
 
 
 class ChatTokenizer:
-    """A base's tokenizer with the chat template that rows are trained under."""
+    """A base's tokenizer with its chat template, which rows are trained under."""
 
-    def __init__(self, tokenizer: Any, template: str) -> None:
+    def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
-        self._template = template
+        self._template = Template(tokenizer)
 
     @classmethod
     def load(cls, source: str) -> "ChatTokenizer":
@@ -68,7 +54,8 @@ class ChatTokenizer:
 
         Raises:
             BaseError: when there is no tokenizer, or it has no chat template.
-            InvalidConfig: when the template would train on nothing, or not on the end of a turn.
+            InvalidConfig: when the template would train on nothing, not on the end of a turn, or
+                not on what is served.
         """
         from transformers import AutoTokenizer
 
@@ -79,58 +66,104 @@ class ChatTokenizer:
             raise BaseError(
                 f"its tokenizer can't be loaded: {_first_line(error)}", where=source
             ) from error
-        chat = cls(tokenizer, _training_template(tokenizer, source))
-        _refuse_untrainable(chat, source)
+        return cls.of(tokenizer, source)
+
+    @classmethod
+    def of(cls, tokenizer: Any, source: str) -> "ChatTokenizer":
+        """As `load`, with the tokenizer that is loaded already; `source` is for the messages."""
+        if not getattr(tokenizer, "chat_template", None):
+            raise BaseError(
+                "the base has no chat template, so chats can't be trained on",
+                where=source,
+                hint="Use the instruct or chat variant of the model.",
+            )
+        if not getattr(tokenizer, "is_fast", False):
+            raise BaseError(
+                "its tokenizer does not say which characters a token stands for, so an answer's "
+                "tokens can't be told",
+                where=source,
+                hint="Use a variant of the model that has a tokenizer.json.",
+            )
+        chat = cls(tokenizer)
+        with quiet():
+            require_trainable(chat._template, chat._special, source)
         return chat
 
     def encode(self, row: Row) -> Encoded:
         """The row's tokens under the template; raises what the template raises.
 
         Raises:
-            InvalidData: when the template would leave out tools that the row has, or can't honour
-                a weight of 0.
+            InvalidData: when the template would leave out what the row has, can't honour a weight
+                of 0, or puts no answer where it is served.
         """
-        self._refuse_unrendered(row)
-        encoded = self.encode_messages(row.messages, row.tools)
-        if all(message.weight != 0 for message in row.messages):
-            return encoded
-        answers = [message for message in row.messages if message.role == "assistant"]
-        turns = _turns(encoded.trained)
-        if len(turns) != len(answers):
-            raise InvalidData(
-                f"the base's chat template marks {len(turns)} answers of the {len(answers)} that "
-                "the row has, so which of them has weight 0 can't be told",
-                where=f"{row.file}, row {row.number}",
-                hint="Leave the weights out, or the turns that have them.",
-            )
-        trained = list(encoded.trained)
-        for message, (start, end) in zip(answers, turns, strict=True):
-            if message.weight == 0:
-                trained[start:end] = [False] * (end - start)
-        return Encoded(encoded.ids, tuple(trained))
+        where = f"{row.file}, row {row.number}"
+        self._refuse_unrendered(row, where)
+        try:
+            answers = find_answers(self._template, row.messages, row.tools, self._ends)
+        except InvalidData as error:
+            raise InvalidData(error.message, where=where, hint=error.hint) from error
+        spans = self._learned(row, answers, where)
+        ids, trained = self._tokens(answers.text, [span for span in spans if span])
+        return Encoded(ids, trained, spans.count(None))
 
-    def count(self, row: Row) -> tuple[int, int]:
-        """(tokens, trained tokens) for the lint; (0, 0) where the template refuses the row."""
+    def count(self, row: Row, cut: int | None = None) -> tuple[int, int, int]:
+        """(tokens, trained tokens, answers that are only read) for the lint.
+
+        Of the trained ones those among the first `cut` tokens. All are 0 where the template
+        refuses the row.
+        """
         from jinja2 import TemplateError
 
         try:
             encoded = self.encode(row)
         except (TemplateError, ValueError, TypeError):
-            return 0, 0
-        return len(encoded.ids), sum(encoded.trained)
+            return 0, 0, 0
+        return len(encoded.ids), sum(encoded.trained[:cut]), encoded.unserved
 
-    def prompt_text(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]] = ()) -> str:
+    def prompt_text(self, messages: Sequence[Message], tools: Tools = ()) -> str:
         """What the model is given to answer: the base's own template, as a server renders it."""
-        return str(
-            self.tokenizer.apply_chat_template(
-                [_for_template(message) for message in messages],
-                tools=list(tools) or None,
-                tokenize=False,
-                add_generation_prompt=True,
-            )
-        )
+        return self._template.prompt(messages, tools)
 
-    def _refuse_unrendered(self, row: Row) -> None:
+    def _learned(self, row: Row, answers: Answers, where: str) -> list[Span | None]:
+        """Spans of the answers that are to be learned; None for one that is not served so."""
+        said = [message for message in row.messages if message.role == "assistant"]
+        if not answers.told_apart:
+            if all(message.learned for message in said):
+                return list(answers.spans)
+            raise InvalidData(
+                f"the base's chat template marks {len(answers.spans)} answers of the {len(said)} "
+                "that the row has, so which of them has weight 0 can't be told",
+                where=where,
+                hint="Leave the weights out, or the turns that have them.",
+            )
+        wanted = [span for one, span in zip(said, answers.spans, strict=True) if one.learned]
+        if wanted and not any(wanted):
+            ending = opening(self._template, row.messages, row.tools)
+            raise InvalidData(
+                "no answer of the row stands as it is served: the base's chat template leaves out "
+                "its thoughts, or what it has before the answer is not what it has in a prompt"
+                + (f", which ends with {ending!r}" if ending else ""),
+                where=where,
+                hint="A reasoning base may want its thoughts in <think>…</think> before an answer, "
+                "another wants none; else leave these rows out.",
+            )
+        return wanted
+
+    def _tokens(self, text: str, spans: Sequence[Span]) -> tuple[tuple[int, ...], tuple[bool, ...]]:
+        """Tokens of the text as a server cuts it; marked are those with a character in a span."""
+        # What it would say of texts longer than the model's context is the lint's to say.
+        made = self.tokenizer(
+            text, add_special_tokens=False, return_offsets_mapping=True, verbose=False
+        )
+        trained = [False] * len(made["input_ids"])
+        left = sorted(spans, reverse=True)
+        for at, (start, end) in enumerate(made["offset_mapping"]):
+            while left and left[-1][1] <= start:
+                left.pop()
+            trained[at] = bool(left) and left[-1][0] < max(end, start + 1)
+        return tuple(made["input_ids"]), tuple(trained)
+
+    def _refuse_unrendered(self, row: Row, where: str) -> None:
         unrendered = None
         if row.tools and not self._renders[0]:
             unrendered = "tools"
@@ -141,7 +174,7 @@ class ChatTokenizer:
         if unrendered is not None:
             raise InvalidData(
                 f"the row has {unrendered}, which the base's chat template does not show",
-                where=f"{row.file}, row {row.number}",
+                where=where,
                 hint="Train on a base whose template knows tools, or leave these rows out.",
             )
 
@@ -149,118 +182,21 @@ class ChatTokenizer:
     def _renders(self) -> tuple[bool, bool, bool]:
         """Whether the template shows tools, calls of tools, and their answers."""
         return (
-            self._shows([*_PROBE], _PROBE_NAME, [_PROBE_TOOL]),
-            self._shows(_PROBE_CALLED, _PROBE_NAME, []),
-            self._shows(_PROBE_CALLED, _PROBE_ANSWER, []),
+            shows(self._template, PLAIN, TOOL_NAME, [TOOL]),
+            shows(self._template, CALLED, TOOL_NAME, []),
+            shows(self._template, CALLED, CALLED[2].content, []),
         )
 
-    def _shows(
-        self, messages: Sequence[Message], text: str, tools: Sequence[dict[str, Any]]
-    ) -> bool:
-        try:
-            encoded = self.encode_messages(messages, tools)
-        except Exception:  # templates raise what they like; a row of this sort meets it again
-            return False
-        return text in str(self.tokenizer.decode(encoded.ids))
+    @cached_property
+    def _special(self) -> tuple[str, ...]:
+        """The texts of all tokens that are marks and not words."""
+        added = self.tokenizer.added_tokens_decoder.values()
+        texts = {token.content for token in added if token.special}
+        return tuple(sorted(texts | set(self.tokenizer.all_special_tokens)))
 
-    def encode_messages(
-        self, messages: Sequence[Message], tools: Sequence[dict[str, Any]] = ()
-    ) -> Encoded:
-        with quiet():
-            output = self.tokenizer.apply_chat_template(
-                [_for_template(message) for message in messages],
-                tools=list(tools) or None,
-                tokenize=True,
-                return_dict=True,
-                return_assistant_tokens_mask=True,
-                chat_template=self._template,
-            )
-        masks = (bool(mark) for mark in output["assistant_masks"])
-        return Encoded(tuple(output["input_ids"]), tuple(masks))
-
-
-def _refuse_untrainable(chat: ChatTokenizer, source: str) -> None:
-    try:
-        # A user follows, because some templates end only those turns that are not the last.
-        encoded = chat.encode_messages([*_PROBE, _PROBE[0]])
-    except Exception as error:
-        raise InvalidConfig(
-            [f"base: its chat template fails on a plain chat: {_first_line(error)}"],
-            where=source,
-        ) from error
-    pairs = zip(encoded.ids, encoded.trained, strict=True)
-    learned = [token for token, trained in pairs if trained]
-    if not learned:
-        raise InvalidConfig(
-            ["base: its chat template marks none of an answer's tokens to be learned"],
-            where=source,
-        )
-    ends = {*chat.tokenizer.get_added_vocab().values(), chat.tokenizer.eos_token_id}
-    if not any(token in ends for token in learned[-3:]):
-        raise InvalidConfig(
-            [
-                "base: its chat template leaves the end of a turn outside of "
-                "{% generation %}, so an adapter would never learn to stop; "
-                "move the end token inside"
-            ],
-            where=source,
-        )
-
-
-def _training_template(tokenizer: Any, source: str) -> str:
-    template = tokenizer.chat_template
-    if isinstance(template, dict):
-        template = template.get("default")
-    if not template:
-        raise BaseError(
-            "the base has no chat template, so chats can't be trained on",
-            where=source,
-            hint="Use the instruct or chat variant of the model.",
-        )
-    if _MARKER.search(template):
-        return str(template)
-    from trl.chat_template_utils import get_training_chat_template
-
-    try:
-        with quiet():
-            patched = get_training_chat_template(tokenizer)
-    except ValueError as error:
-        raise InvalidConfig(
-            [
-                "base: its chat template does not mark the assistant's tokens and is none that "
-                "TRL knows; put {% generation %} and {% endgeneration %} around the assistant's "
-                "content and end token in its chat_template"
-            ],
-            where=source,
-        ) from error
-    return str(patched or template)
-
-
-def _for_template(message: Message) -> dict[str, Any]:
-    """Templates want a call's arguments as an object; OpenAI's files hold them as JSON text."""
-    facts = replace(message, weight=None, refusal=False).to_json()
-    if message.tool_calls:
-        facts["tool_calls"] = [_with_arguments(call) for call in message.tool_calls]
-    return facts
-
-
-def _turns(trained: Sequence[bool]) -> list[tuple[int, int]]:
-    """Start and end of each stretch of trained tokens; the opening of a turn lies between two."""
-    edges = [at for at, mark in enumerate(trained) if mark != (at > 0 and trained[at - 1])]
-    if trained and trained[-1]:
-        edges.append(len(trained))
-    return list(zip(edges[::2], edges[1::2], strict=True))
-
-
-def _with_arguments(call: dict[str, Any]) -> dict[str, Any]:
-    function = call.get("function")
-    if not isinstance(function, dict) or not isinstance(function.get("arguments"), str):
-        return call
-    try:
-        arguments = json.loads(function["arguments"])
-    except ValueError:
-        return call
-    return {**call, "function": {**function, "arguments": arguments}}
+    @cached_property
+    def _ends(self) -> tuple[str, ...]:
+        return turn_ends(self._template, self._special)
 
 
 def _first_line(error: Exception) -> str:

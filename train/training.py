@@ -5,10 +5,12 @@ from the newest whole checkpoint, early stopping, the best checkpoint as the res
 of memory or disk told as what to change. On a CPU, and without dropout, the same settings and rows
 give the same bytes, killed and resumed or not.
 
-Absent on purpose: several devices, packing.
+With several processes each is in `train_only`; what is made of the checkpoints then (`carry_out`)
+is made by the one that started them (`train.launch`).
+
+Absent on purpose: packing.
 """
 
-import errno
 import gc
 import math
 import resource
@@ -16,22 +18,22 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from transformers.trainer_callback import PrinterCallback
 
-from hub.errors import TrainingError
+from hub.errors import RunStopped, TrainingError
 from train.checkpoints import Reached, discard_broken, reached
 from train.config import Settings
+from train.estimate import CHECKPOINTING_PARAMETERS
 from train.loading import compute_dtype, device
+from train.nospace import is_no_space, no_space
 from train.progress import Report, TrainResult
 from train.runtime import quiet
 from train.watcher import Watcher
 
 _LOGGED_POINTS = 400
-# Above this, recomputing activations costs less than keeping them.
-_CHECKPOINTING_PARAMETERS = 300_000_000
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,8 @@ class Work:
     @property
     def steps_per_epoch(self) -> int:
         batches = math.ceil(self.rows / self.settings.batch_size)
-        return math.ceil(batches / self.settings.gradient_accumulation)
+        each = math.ceil(batches / self.settings.processes)
+        return math.ceil(each / self.settings.gradient_accumulation)
 
     def watcher(self) -> Watcher:
         return Watcher(
@@ -97,6 +100,14 @@ class Work:
         }
 
 
+class Prepared(NamedTuple):
+    """A training that could begin: see `carry_out`."""
+
+    work: Work
+    build: Callable[[], Any]
+    export: Callable[[Path], Path]
+
+
 def carry_out(work: Work, build: Callable[[], Any], export: Callable[[Path], Path]) -> TrainResult:
     """Train to the end, or go on to it; `export` makes the result of the best checkpoint.
 
@@ -104,29 +115,44 @@ def carry_out(work: Work, build: Callable[[], Any], export: Callable[[Path], Pat
 
     Raises:
         TrainingError: when memory or disk ran out, or the loss is no longer a number.
+        RunStopped: when somebody wanted that it ends; there is a checkpoint of that step.
     """
     settings = work.settings
     discard_broken(work.checkpoints)
     done = reached(work.checkpoints)
     if done is None or not done.finished(settings.early_stopping_patience):
-        with quiet(), Explained(settings):
-            trainer = build()
-            # It prints each log line to stdout once progress bars are off.
-            trainer.remove_callback(PrinterCallback)
-            trainer.train(resume_from_checkpoint=str(done.folder) if done else None)
-            del trainer
-            release()
+        train_only(work, build)
         done = reached(work.checkpoints)
     if done is None:
         raise TrainingError("the trainer ended without a checkpoint", where=str(work.checkpoints))
-    with Explained(settings):
+    with Explained(settings, work.out):
         made = export(done.best_folder())
     return _result(work, done, made)
 
 
+def train_only(work: Work, build: Callable[[], Any]) -> None:
+    """Train from the newest whole checkpoint to the end; raises as `carry_out`."""
+    done = reached(work.checkpoints)
+    with quiet(), Explained(work.settings, work.out):
+        trainer = build()
+        # It prints each log line to stdout once progress bars are off.
+        trainer.remove_callback(PrinterCallback)
+        trainer.train(resume_from_checkpoint=str(done.folder) if done else None)
+        _refuse_stopped(work, trainer)
+        del trainer
+        release()
+
+
+def _refuse_stopped(work: Work, trainer: Any) -> None:
+    """Raises RunStopped when the training has ended because somebody wanted it."""
+    for callback in trainer.callback_handler.callbacks:
+        if isinstance(callback, Watcher) and callback.stopped is not None:
+            raise RunStopped.when(callback.stopped, work.out.name, step=trainer.state.global_step)
+
+
 def recomputes(model: Any) -> bool:
     """Whether activations are computed again for the gradient, to save the memory for them."""
-    return bool(model.num_parameters() > _CHECKPOINTING_PARAMETERS)
+    return bool(model.num_parameters() > CHECKPOINTING_PARAMETERS)
 
 
 def release() -> None:
@@ -160,6 +186,17 @@ def _result(work: Work, done: Reached, made: Path) -> TrainResult:
     )
 
 
+def peak_memory_of_all() -> int:
+    """What a training's processes needed: the largest GPU's, or all of them on a CPU. Bytes."""
+    each: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(each, _peak_memory())
+    return int(max(each) if device().type == "cuda" else sum(each))
+
+
+def device_names() -> str:
+    return f"{torch.distributed.get_world_size()} x {_device_name()}"
+
+
 def _peak_memory() -> int:
     if device().type == "cuda":
         return int(torch.cuda.max_memory_allocated())
@@ -175,8 +212,8 @@ def _device_name() -> str:
 class Explained:
     """Turns running out of memory or disk into an error that says which setting to change."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, out: Path | None = None) -> None:
+        self._settings, self._out = settings, out
 
     def __enter__(self) -> None:
         pass
@@ -184,12 +221,11 @@ class Explained:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if _is_out_of_memory(error):
             raise TrainingError("memory ran out in training", hint=self._smaller()) from error
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise TrainingError(
-                "the disk is full",
-                where=error.filename,
-                hint="Free some space, then resume the run: its checkpoints are kept.",
-            ) from error
+        if error is not None and is_no_space(error):
+            if self._out is not None:
+                # What is half written takes the room that the registry needs to say so.
+                discard_broken(self._out / "checkpoints")
+            raise no_space(str(self._out or ""), error) from error
 
     def _smaller(self) -> str:
         settings = self._settings

@@ -2,18 +2,24 @@
 
 It keeps nothing that a resume would have to restore: every decision follows from the trainer's own
 state, which is in the checkpoints.
+
+Where somebody wants that the training ends, it ends with the step after, and a checkpoint of it.
+With several processes the first one's watcher reports and is told what is wanted, and all end with
+the same step.
 """
 
 import math
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from hub.errors import TrainingError
 from train.checkpoints import mark_complete, out_of_patience
-from train.progress import Progress, Report
+from train.progress import Progress, Report, Wanted
 
 # At least one evaluation and checkpoint in so many steps: more in an epoch only where it is long.
 _MOST_STEPS_BETWEEN = 200
@@ -39,6 +45,8 @@ class Watcher(TrainerCallback):
         parts = math.ceil(steps_per_epoch / _MOST_STEPS_BETWEEN)
         self._interval = math.ceil(steps_per_epoch / parts)
         self._began: tuple[float, int] | None = None
+        self._wanted: Wanted | None = None
+        self.stopped: Wanted | None = None
 
     def on_step_end(
         self,
@@ -52,6 +60,13 @@ class Watcher(TrainerCallback):
         if in_epoch and in_epoch % self._interval == 0:
             control.should_save = True
             control.should_evaluate = args.eval_strategy != "no"
+        self.stopped = _agreed(self._wanted)
+        if self.stopped is not None:
+            control.should_training_stop = True
+            # At the end of an epoch the trainer saves once more: a second time over the first.
+            control.should_save = bool(in_epoch)
+        elif state.global_step % args.logging_steps and state.is_world_process_zero:
+            self._tell(state)
         return control
 
     def on_epoch_end(
@@ -84,7 +99,13 @@ class Watcher(TrainerCallback):
         control: TrainerControl,
         **kwargs: Any,
     ) -> None:
+        if torch.distributed.is_initialized():
+            torch.distributed.barrier()  # each process writes the state of its random numbers
+        if not state.is_world_process_zero:
+            return
         mark_complete(self._checkpoints, state.global_step)
+        folder = self._checkpoints / f"checkpoint-{state.global_step}"
+        self._tell(state, what="checkpoint", folder=folder)
 
     def on_log(
         self,
@@ -100,8 +121,15 @@ class Watcher(TrainerCallback):
                     f"the loss is no longer a number at step {state.global_step}",
                     hint=f"Lower learning_rate (now {args.learning_rate:g}).",
                 )
-        if "loss" in newest or "eval_loss" in newest:
-            self._report(self._progress(state))
+        if not state.is_world_process_zero:
+            return
+        if "eval_loss" in newest:
+            self._tell(state, what="evaluated")
+        elif "loss" in newest:
+            self._tell(state)
+
+    def _tell(self, state: TrainerState, **more: Any) -> None:
+        self._wanted = self._report(replace(self._progress(state), **more)) or self._wanted
 
     def _progress(self, state: TrainerState) -> Progress:
         rate, left = self._pace(state)
@@ -114,6 +142,7 @@ class Watcher(TrainerCallback):
             validation_loss=_latest(state, "eval_loss"),
             tokens_per_second=rate,
             seconds_left=left,
+            learning_rate=_latest(state, "learning_rate"),
         )
 
     def _pace(self, state: TrainerState) -> tuple[float | None, float | None]:
@@ -126,6 +155,16 @@ class Watcher(TrainerCallback):
             return None, None
         pace = seconds / steps
         return self._tokens_per_step / pace, pace * (state.max_steps - state.global_step)
+
+
+def _agreed(wanted: Wanted | None) -> Wanted | None:
+    """What the first process was told, in each of them; one alone has nobody to ask."""
+    if not torch.distributed.is_initialized():
+        return wanted
+    said: list[Any] = [wanted]
+    torch.distributed.broadcast_object_list(said, src=0)
+    agreed: Wanted | None = said[0]
+    return agreed
 
 
 def _latest(state: TrainerState, name: str) -> float | None:

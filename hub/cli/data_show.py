@@ -103,21 +103,29 @@ def _show_masks(rows: tuple["Row", ...], base_name: str, as_json: bool) -> None:
     if as_json:
         print_json([mask.to_json() for mask in masks])
         return
+    coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     for mask in masks:
-        _print_mask(mask)
+        _print_mask(mask, coloured)
+    if any(mask.encoded.unserved for mask in masks):
+        hint("Read only is what does not stand as it is served: docs/training.md has the table.")
+    hint(f"{'Green' if coloured else 'In ⟦ ⟧'} is what the loss is taken on.")
 
 
-def _print_mask(mask: "Mask") -> None:
+def _print_mask(mask: "Mask", coloured: bool) -> None:
     """Trained tokens green in a terminal with colours; in brackets everywhere else."""
     name, total = f"{mask.row.file}:{mask.row.number}", len(mask.encoded.ids)
-    click.secho(f"{name}  trained on {mask.trained:,} of {total:,} tokens", dim=True)
-    coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    click.secho(f"{name}  trained on {mask.trained:,} of {total:,} tokens", dim=True, nl=False)
+    if unserved := mask.encoded.unserved:
+        many = "answer" if unserved == 1 else "answers"
+        click.secho(f", {unserved} {many} read only", fg="yellow", nl=False)
+    click.echo()
+    shown = ""
     for text, trained in mask.stretches():
         shown = _UNPRINTABLE.sub(lambda found: repr(found[0])[1:-1], text)
         if trained:
             shown = click.style(shown, fg="green", bold=True) if coloured else f"⟦{shown}⟧"
         click.echo(shown, nl=False)
-    click.echo("\n")
+    click.echo("" if shown.endswith("\n") else "\n")
 
 
 def _chosen(

@@ -86,8 +86,8 @@ def hint(text: str) -> None:
     click.secho(text, err=True, dim=True)
 
 
-def progress_bar(*columns: Any) -> "Progress":
-    """A progress bar on stderr that vanishes into plain lines where there is no terminal."""
+def progress_bar(*columns: Any, timed: bool = True) -> "Progress":
+    """A progress bar on stderr; `timed` adds the time that is left by the bar's own pace."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -102,7 +102,7 @@ def progress_bar(*columns: Any) -> "Progress":
         BarColumn(bar_width=28),
         MofNCompleteColumn(),
         *columns,
-        TimeRemainingColumn(),
+        *([TimeRemainingColumn()] if timed else []),
         console=Console(stderr=True),
         transient=False,
     )

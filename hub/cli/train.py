@@ -1,23 +1,29 @@
 """`hub train`: data in, a published version out."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from hub.cli.data_options import map_option
-from hub.cli.output import json_option, progress_bar
-from hub.cli.trained import finish, finish_sweep, register_base
-from hub.errors import UsageError
+from hub.cli.output import hint, json_option, note, print_json
+from hub.cli.trained import finish, finish_sweep
+from hub.cli.training_bar import TrainingBar
+from hub.errors import InvalidConfig, RunStopped, UsageError
 
 if TYPE_CHECKING:
     from hub.home import Home
     from hub.records import Run
     from hub.registry import Registry
+    from train.config import TrainConfig
+
+_YAML = (".yaml", ".yml")
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", required=False, metavar="[NAME | CONFIG.yaml]")
 @click.option("--data", "data_", multiple=True, type=click.Path(path_type=Path),
               help="Rows to train on; can be repeated.")  # fmt: skip
 @map_option
@@ -40,109 +46,173 @@ if TYPE_CHECKING:
 @click.option("--learning-rate", "--lr", type=float)
 @click.option("--epochs", type=int)
 @click.option("--batch-size", type=int)
-@click.option("--max-length", type=int, help="Tokens; longer rows are refused.")
+@click.option("--max-length", type=int, help="Tokens that a row may have.")
+@click.option("--overlong", type=click.Choice(["error", "drop", "truncate"]),
+              help="Longer rows refuse the data (the default), are left out, or cut.")  # fmt: skip
 @click.option("--validation", type=float, help="The share of rows kept to validate on.")
 @click.option("--quantize", type=click.Choice(["nf4"]), help="QLoRA: the base in 4 bits.")
 @click.option("--rslora", is_flag=True, default=None, help="Scale by the root of the rank.")
 @click.option("--seed", type=int)
-@click.option("--no-publish", is_flag=True, help="Stop before publishing; `hub publish` does it.")
+@click.option("--processes", type=int, help="Train on so many devices, by `accelerate launch`.")
+@click.option("--launch", metavar="ARGS", help="More arguments for `accelerate launch`.")
+@click.option("--no-publish", "publish", flag_value=False, type=bool, default=None,
+              help="Stop before publishing; `hub publish` does it.")  # fmt: skip
+@click.option("--force", is_flag=True, help="Begin even if the memory would not do.")
+@click.option(
+    "--dry-run", is_flag=True, help="All that comes before the first step; writes nothing."
+)
+@click.option("--print-config", is_flag=True, help="Print every setting as YAML, and end.")
 @json_option
 def train(
-    name: str,
-    data_: tuple[Path, ...],
+    name: str | None,
     config: Path | None,
-    heldout: tuple[Path, ...],
-    no_publish: bool,
+    force: bool,
+    dry_run: bool,
+    print_config: bool,
     as_json: bool,
     **settings: Any,
 ) -> None:
     """Train adapter NAME and publish it as its next version.
 
     The data is linted first: errors refuse the run before anything is loaded. What is not set
-    follows from a preset chosen by the base's size and the number of rows.
+    follows from a preset chosen by the base's size and the number of rows. Every setting can stand
+    in a YAML file: `hub train --print-config` prints one.
     """
     from hub.home import Home
     from hub.registry import Registry
-    from train.config import TrainConfig
 
-    asked = TrainConfig.load(
-        config, {"adapter": name, "data": data_ or None, "heldout": heldout or None, **settings}
-    )
+    if name is not None and name.endswith(_YAML) and config is None:
+        config, name = Path(name), None
+    overrides = {"adapter": name, **settings}
+    overrides["data"] = overrides.pop("data_") or None
+    overrides["heldout"] = overrides["heldout"] or None
+    if print_config and not (config or overrides["data"]):
+        _print_defaults(overrides)
+        return
+    if name is None and config is None:
+        raise UsageError(
+            "hub train needs an adapter's name or a config",
+            hint="`hub train NAME --data FILE`, or `hub train CONFIG.yaml`.",
+        )
     home = Home.from_environment().require()
     with Registry.open(home) as registry:
-        from hub.cli.base import find_or_add_base
-        from train.run import run_training
+        asked = _asked(registry, config, overrides)
+        if print_config:
+            _print_settled(registry, home, asked)
+        elif dry_run:
+            from hub.cli.dry_run import show_dry_run
 
-        if asked.base is not None:
-            base = find_or_add_base(registry, asked.base)
-            asked = asked.model_copy(update={"base": base.name})
-        if asked.sweep is not None:
-            from train.sweep import run_sweep
+            show_dry_run(registry, home, asked, as_json=as_json)
+        else:
+            with _stoppable(as_json):
+                _train(registry, home, asked, force=force, as_json=as_json)
 
-            with _training_bar() as show:
-                outcome = run_sweep(registry, home, asked, progress=show)
-            finish_sweep(registry, home, outcome, no_publish=no_publish, as_json=as_json)
-            return
-        with _training_bar() as show:
-            run = run_training(registry, home, asked, progress=show)
-        finish(registry, home, run, no_publish=no_publish, as_json=as_json)
+
+def _asked(registry: "Registry", config: Path | None, overrides: dict[str, Any]) -> "TrainConfig":
+    """The config, with everything that is wrong with it in one error."""
+    from train.config import TrainConfig, read_yaml
+    from train.notthere import not_there
+
+    raw = read_yaml(config) if config is not None else {}
+    raw |= {key: value for key, value in overrides.items() if value is not None}
+    problems = TrainConfig.problems(raw)
+    missing = not_there(raw, [base.name for base in registry.bases.all()])
+    # One thing that is missing, and nothing else, is told by whoever looks for it, and better.
+    if len(problems) + len(missing) > 1:
+        raise InvalidConfig([*problems, *missing], where=str(config) if config else None)
+    return TrainConfig.load(config, overrides)
+
+
+def _train(
+    registry: "Registry", home: "Home", asked: "TrainConfig", *, force: bool, as_json: bool
+) -> None:
+    from hub.cli.base import find_or_add_base
+
+    if asked.base is not None:
+        base = find_or_add_base(registry, asked.base)
+        asked = asked.model_copy(update={"base": base.name})
+    if asked.sweep is not None:
+        from train.sweep import run_sweep
+
+        with TrainingBar() as show:
+            outcome = run_sweep(registry, home, asked, progress=show, force=force)
+        finish_sweep(registry, home, outcome, as_json=as_json)
+        return
+    from train.run import run_training
+
+    with TrainingBar() as show:
+        run = run_training(registry, home, asked, progress=show, force=force)
+    finish(registry, home, run, as_json=as_json)
+
+
+def _print_defaults(overrides: dict[str, Any]) -> None:
+    from train.config import TrainConfig
+    from train.configtext import asked_yaml
+
+    given = {key: value for key, value in overrides.items() if value is not None}
+    if problems := TrainConfig.problems({"adapter": "any", "data": "any", **given}):
+        raise InvalidConfig(problems)
+    click.echo(asked_yaml(given), nl=False)
+
+
+def _print_settled(registry: "Registry", home: "Home", asked: "TrainConfig") -> None:
+    from train.configtext import asked_yaml, settled_yaml
+    from train.plan import settled
+
+    if asked.sweep is not None:  # each of its runs has settings of its own
+        click.echo(asked_yaml(asked.to_json()), nl=False)
+        return
+    with TrainingBar() as show:
+        settings = settled(registry, home, asked, show)
+    click.echo(settled_yaml(settings), nl=False)
 
 
 def resume_sweep(registry: "Registry", home: "Home", sweep: str, *, as_json: bool) -> None:
     """Finish a sweep that was killed or had runs that failed, and publish its best."""
     from train.sweep import resume_sweep as resume_sweep_
 
-    with _training_bar() as show:
-        outcome = resume_sweep_(registry, home, sweep, progress=show)
-    finish_sweep(registry, home, outcome, no_publish=False, as_json=as_json)
+    with _stoppable(as_json):
+        with TrainingBar() as show:
+            outcome = resume_sweep_(registry, home, sweep, progress=show)
+        finish_sweep(registry, home, outcome, as_json=as_json)
 
 
 def resume_run(registry: "Registry", home: "Home", run: "Run", *, as_json: bool) -> None:
-    """Continue a run that was killed or failed, from its last checkpoint, and publish it."""
+    """Continue a run that did not end by itself, from its last checkpoint, and publish it."""
+    from hub.cli.run_events import is_published
     from train.config import TrainConfig
     from train.run import run_training
 
     if sweep := (run.config.get("sweep") or {}).get("id"):
         resume_sweep(registry, home, sweep, as_json=as_json)
         return
-    if run.status == "finished" and run.config.get("publish_as") == "base":
-        register_base(registry, home, run)
     if run.status == "finished":
+        # Its process died between its end and its publication, or within that.
+        if run.config.get("publish", True) and not is_published(registry, run):
+            finish(registry, home, run, as_json=as_json)
+            return
         raise UsageError(
             f"the run {run.id} is finished",
             hint=f"Publish it: `hub publish {run.adapter} {run.id}`.",
         )
     # The rest of what the run was told is in its own record.
     kept = ("adapter", "data", "heldout", "columns", "base", "method", "continue_from",
-            "quantize", "seed")  # fmt: skip
+            "quantize", "seed", "overlong", "validate_on_heldout")  # fmt: skip
     asked = TrainConfig.load(None, {key: run.config[key] for key in kept if key in run.config})
-    with _training_bar() as show:
-        run = run_training(registry, home, asked, progress=show, resume=run)
-    finish(registry, home, run, no_publish=False, as_json=as_json)
+    with _stoppable(as_json):
+        with TrainingBar() as show:
+            run = run_training(registry, home, asked, progress=show, resume=run)
+        finish(registry, home, run, as_json=as_json)
 
 
-class _training_bar:
-    """A progress bar fed by the trainer's reports."""
-
-    def __enter__(self) -> Any:
-        from rich.progress import TextColumn
-
-        self._bar = progress_bar(TextColumn("{task.fields[loss]}"))
-        self._bar.start()
-        self._task = self._bar.add_task("training", total=None, loss="")
-        return self._show
-
-    def __exit__(self, *exc: object) -> None:
-        self._bar.stop()
-
-    def _show(self, progress: Any) -> None:
-        loss = f"loss {progress.loss:.3f}" if progress.loss is not None else ""
-        if progress.validation_loss is not None:
-            loss += f"  validation {progress.validation_loss:.3f}"
-        self._bar.update(self._task, description=progress.phase)
-        if progress.note is not None:
-            self._bar.console.print(progress.note, markup=False, highlight=False, soft_wrap=True)
-        if progress.phase == "training":
-            self._bar.update(
-                self._task, completed=progress.step, total=progress.total or None, loss=loss
-            )
+@contextmanager
+def _stoppable(as_json: bool) -> Iterator[None]:
+    """A run that ends because somebody wanted it is no error, and still not done."""
+    try:
+        yield
+    except RunStopped as stop:
+        note(stop.message)
+        hint(stop.hint or "")
+        if as_json:
+            print_json({"run": stop.run, "state": stop.stopped, "step": stop.step})
+        raise click.exceptions.Exit(stop.exit_code) from stop

@@ -19,11 +19,10 @@ def finish(
     home: "Home",
     run: "Run",
     *,
-    no_publish: bool,
     as_json: bool,
     more: dict[str, Any] | None = None,
 ) -> None:
-    """Say what a run made, and publish it; `more` goes into the JSON."""
+    """Say what a run made, and publish it unless it was told not to; `more` goes into the JSON."""
     from hub.cli.effect import ModelEffect
     from hub.cli.versions import publish_run, report_published
     from hub.local import LocalHub
@@ -36,6 +35,7 @@ def finish(
     report = str(home.runs / run.id / "report.html")
     facts: dict[str, Any] = {"run": run.id, "metrics": metrics, **own, "report": report}
     facts |= more or {}
+    no_publish = not run.config.get("publish", True)
     loss = metrics.get("validation_loss")
     validated = "" if loss is None else f", validation loss {loss:.3f}"
     note(f"trained in {metrics.get('seconds', 0):.0f} s{validated}")
@@ -52,9 +52,7 @@ def finish(
         hint(f"Next: `hub publish {run.adapter} {run.id}`.")
 
 
-def finish_sweep(
-    registry: "Registry", home: "Home", outcome: "Outcome", *, no_publish: bool, as_json: bool
-) -> None:
+def finish_sweep(registry: "Registry", home: "Home", outcome: "Outcome", *, as_json: bool) -> None:
     """Show what was tried, and publish the best."""
     title = outcome.key.replace("_", " ")
     if not as_json:
@@ -69,7 +67,7 @@ def finish_sweep(
         ]
         print_table([f"{title}>", "validation loss>", "run", ""], rows)
     more = {"sweep": {"id": outcome.id, "key": outcome.key, "tried": outcome.tried}}
-    finish(registry, home, outcome.best, no_publish=no_publish, as_json=as_json, more=more)
+    finish(registry, home, outcome.best, as_json=as_json, more=more)
 
 
 def register_base(registry: "Registry", home: "Home", run: "Run") -> "Base":
@@ -113,6 +111,7 @@ def _finish_base(
         hint(f"Next: `hub base add {folder} --name {run.config['new_base']}`.")
         return
     base = register_base(registry, home, run)
+    registry.ledger.add_event(run.id, "published", {"base": base.name})
     if as_json:
         print_json({**facts, "base": base.name, "digest": base.digest, "source": base.source})
         return

@@ -125,12 +125,14 @@ def publish_run(
     base = here.registry.bases.get(run.base)
     lineage = {**run.lineage, "run": run.id}
     try:
-        return hub.publish(name or run.adapter, folder, base=base.digest, lineage=lineage)
+        published = hub.publish(name or run.adapter, folder, base=base.digest, lineage=lineage)
     except UnknownBase as error:
         raise UnknownBase(
             f"the run's base '{base.name}' (sha256:{base.digest[:12]}) is not in that hub",
             hint=error.hint,
         ) from error
+    here.registry.ledger.add_event(run.id, "published", {"version": published.version})
+    return published
 
 
 def report_published(

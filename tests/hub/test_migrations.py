@@ -78,7 +78,8 @@ def test_an_old_registry_is_all_there_and_works(dump: Path, tmp_path: Path) -> N
         after = rows(home.registry)
         for name, kept in before.items():
             if name != "_sqlite_migrations":
-                assert after[name] == kept, name
+                # Columns that came later stand after those that there were.
+                assert [row[: len(kept[0])] for row in after[name]] == kept, name
         versions = registry.versions.of("support")
         assert [version.number for version in versions] == [3, 2, 1]
         assert registry.resolve(AdapterRef("support")).number == 1

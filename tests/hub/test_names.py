@@ -20,6 +20,7 @@ from hub.names import (
     CompositionRef,
     Digest,
     Number,
+    OfJob,
     engine_name,
     parse_adapter_reference,
     parse_alias,
@@ -35,8 +36,14 @@ names = st.one_of(parts, st.tuples(parts, parts).map("/".join)).filter(
 aliases = st.from_regex(re.compile(r"[a-z][a-z0-9_-]{0,15}"), fullmatch=True).filter(
     lambda alias: alias != "sha256"
 )
+jobs = st.from_regex(re.compile(r"[a-z0-9]{8}"), fullmatch=True)
+bases = st.from_regex(
+    re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,9}/)?[A-Z][\w.-]{0,9}", re.A), fullmatch=True
+)
 selectors = st.one_of(
     st.none(),
+    st.builds(OfJob, jobs),
+    st.builds(OfJob, jobs, bases, st.none() | st.integers(1, 999_999_999)),
     st.integers(1, 999_999_999).map(Number),
     aliases.map(Alias),
     st.from_regex(re.compile(r"[0-9a-f]{12,64}"), fullmatch=True).map(Digest),

@@ -243,7 +243,10 @@ def test_an_older_backup_is_migrated_and_a_newer_one_refused(
     file = back_up(home, tmp_path / "all.tar")
     members = read(file)
     for statements, name in (
-        (["DROP TABLE api_keys", "DROP TABLE signatures", "DROP INDEX version_parents_by_parent",
+        (["DROP TABLE job_events", "DROP TABLE jobs", "DROP TABLE files",
+          "DROP TABLE run_events", "ALTER TABLE runs DROP COLUMN wanted",
+          "ALTER TABLE runs DROP COLUMN stopped",
+          "DROP TABLE api_keys", "DROP TABLE signatures", "DROP INDEX version_parents_by_parent",
           "DROP TRIGGER versions_keep_their_rows", "DROP TRIGGER deletion_is_final",
           "DROP TRIGGER aliased_versions_stay", "DROP TRIGGER aliases_name_living_versions_1",
           "DROP TRIGGER aliases_name_living_versions_2",

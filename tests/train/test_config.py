@@ -59,7 +59,7 @@ def test_a_continued_adapter_keeps_its_shape() -> None:
     """Rank, alpha and rsLoRA can't be set where they are the parent's, which must be a version."""
     given = {"adapter": "support", "data": "a.jsonl"}
     for shape in ({"rank": 8}, {"alpha": 16}, {"rslora": True}):
-        with pytest.raises(InvalidConfig, match="leave them out"):
+        with pytest.raises(InvalidConfig, match="leave it out"):
             TrainConfig.load(None, {**given, "continue_from": "support@1", **shape})
     with pytest.raises(InvalidConfig, match="one version"):
         TrainConfig.load(None, {**given, "continue_from": "a*0.5+b*0.5"})

@@ -39,6 +39,7 @@ def test_every_rule_has_a_seeded_fault() -> None:
     """Rules about reading, tokens and held-out rows are sown elsewhere; all others are here."""
     elsewhere = {
         "malformed-row", "no-answer", "no-trainable-token", "overlong", "not-rendered", "leakage",
+        "unserved-answer", "cut-away",
     }  # fmt: skip
     assert {fault.rule for fault in FAULTS} == {rule.name for rule in RULES} - elsewhere
 

@@ -4,8 +4,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from hub.cli.data_show import show
 from hub.errors import InvalidData
+from hub.home import Home
+from tests.train.conftest import Maker, chat
 from tests.train.test_tokens import TURNS, weighted
 from train.masks import mask_of
 from train.tokens import ChatTokenizer
@@ -40,3 +44,19 @@ def test_a_row_that_is_no_chat_is_refused(model_folder: Path) -> None:
     with pytest.raises(InvalidData, match="labelled row") as refusal:
         mask_of(chat, replace(TURNS, label=True))
     assert refusal.value.where == "a.jsonl, row 1"
+
+
+@pytest.mark.usefixtures("tiny_base")
+def test_the_command_brackets_what_is_trained_on(
+    home: Home, jsonl: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without colours: the row as rendered, special tokens and all, its answer in brackets."""
+    monkeypatch.setenv("HUB_HOME", str(home.root))
+    path = jsonl([chat("The red car?", "It is red.")])
+    done = CliRunner().invoke(show, [str(path), "--mask", "--base", "tiny"])
+    first, text = done.stdout.split("\n", 1)
+    assert "trained on" in first
+    assert text.startswith(
+        "<|im_start|>user\nThe red car?<|im_end|>\n<|im_start|>assistant\n⟦It is red.<|im_end|>⟧\n"
+    )
+    assert text.count("⟦") == 1

@@ -1,15 +1,21 @@
-"""The report: self-contained, escaped, and its verdict in words follows the curve."""
+"""The report: self-contained, escaped, fit for phones, and its words follow the figures."""
 
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import sync_playwright
 
+from tests.browser import find
+from train.examine import Examined
+from train.memorisation import Repeated
 from train.progress import Point
 from train.report import render
 from train.report_chart import loss_chart
 from train.rows import Message, Row
 from train.samples import Sample
+from train.told import energy, forgetting, memorising
 from train.verdict import verdict
 
 NASTY = "<script>alert('x')</script> & \"quotes\""
@@ -34,6 +40,20 @@ LINEAGE: dict[str, Any] = {
     "effect": {"mean_kl": 0.5},
     "libraries": {"trl": "1.16.0"},
     "git_commit": None,
+    "verdict": {"kind": "fits", "words": NASTY},
+    "memorisation": {
+        "passage_tokens": 50, "answer_tokens": 16, "training_answers": 34, "long_answers": 30,
+        "longest_answer": 90, "most_new_tokens": 106, "in_the_data": 0, "whole_answers": 0,
+        "unseen": {"outputs": 40, "passages": 0, "longest": 20},
+        "trained": {"outputs": 30, "passages": 0, "longest": 20}, "seconds": 0.5,
+    },
+    "forgetting": {
+        "passages": 2, "tokens": 200, "base_loss": 3.0, "tuned_loss": 3.2, "base_perplexity": 20.1,
+        "tuned_perplexity": 24.5, "difference": 0.2, "low": 0.1, "high": 0.3, "confidence": 0.95,
+        "guessing_loss": 11.9, "telling": True, "by_passage": [[2.9, 3.2], [3.1, 3.2]],
+        "seconds": 0.5,
+    },
+    "energy": {"joules": 42_000.0, "counter": "RAPL package-0", "resumed": False},
 }  # fmt: skip
 
 
@@ -59,18 +79,52 @@ class Tags(HTMLParser):
         self.addresses += [value or "" for name, value in attributes if name in ("src", "href")]
 
 
+def nasty_page() -> str:
+    row = Row(1, "a.jsonl", (Message("user", NASTY), Message("assistant", NASTY)))
+    repeated = Repeated(row, row, True, f"so {NASTY}", f"well {NASTY}", NASTY, 60, 55)
+    examined = Examined({}, (Sample(row, NASTY, NASTY),), (repeated,))
+    return render(LINEAGE, curve(2.0, 1.25), examined)
+
+
 def test_report_stands_alone_and_escapes_everything() -> None:
     """No address to load, no script, and markup from data or models is shown as text."""
-    row = Row(1, "a.jsonl", (Message("user", NASTY), Message("assistant", NASTY)))
-    page = render(LINEAGE, curve(2.0, 1.25), [Sample(row, NASTY, NASTY)])
+    page = nasty_page()
     parser = Tags()
     parser.feed(page)
     assert parser.addresses == []
     assert "script" not in parser.tags
     assert "url(" not in page
-    assert page.count("&lt;script&gt;") == 6
+    # name, verdict, finding; question and three answers; question, two texts of what was repeated
+    assert page.count("&lt;script&gt;") == 10
+    assert parser.tags.count("mark") == 2
     assert "svg" in parser.tags
-    assert "prefers-color-scheme: dark" in page
+    assert "42.0 kJ (11.7 Wh)" in page
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_report_fits_a_phone(scheme: Any, tmp_path: Path) -> None:
+    """At 360 pixels nothing is wider than the screen, and the chart's text is of a size to read."""
+    (tmp_path / "report.html").write_text(nasty_page(), encoding="utf-8")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=find())
+        page = browser.new_page(viewport={"width": 360, "height": 800}, color_scheme=scheme)
+        requests: list[str] = []
+        page.on("request", lambda request: requests.append(request.url))
+        page.goto((tmp_path / "report.html").as_uri())
+        wide, background, heights = page.evaluate(
+            """[
+                document.documentElement.scrollWidth,
+                getComputedStyle(document.body).backgroundColor,
+                [...document.querySelectorAll("svg text")].map(
+                    one => one.getBoundingClientRect().height
+                ),
+            ]"""
+        )
+        browser.close()
+    assert wide == 360
+    assert min(height for height in heights if height) > 9
+    assert (int(background[4:].split(",")[0]) < 128) is (scheme == "dark")
+    assert len(requests) == 1
 
 
 def test_chart_marks_the_checkpoint_that_was_kept() -> None:
@@ -89,17 +143,62 @@ def test_long_curves_are_thinned() -> None:
     assert loss_chart([], 1) == ""
 
 
+def gap(*losses: float) -> list[Point]:
+    """The same curve with a training loss of a tenth."""
+    return [
+        Point(point.step, point.epoch, point.loss and point.loss / 10, point.validation_loss)
+        for point in curve(*losses)
+    ]
+
+
+def level(*losses: float) -> list[Point]:
+    """The same curve after a training loss that was hardly higher than the last validation."""
+    return [Point(1, 0.2, losses[-1] * 1.02, None), *curve(*losses)]
+
+
 @pytest.mark.parametrize(
-    ("losses", "words"),
+    ("history", "kind", "words"),
     [
-        ((), "No rows were kept"),
-        ((1.0,), "too few"),
-        ((2.0, 1.0, 0.5), "still falling"),
-        ((2.0, 1.0, 0.995), "levelled off"),
-        ((2.0, 1.0, 1.5), "overfitting"),
-        ((2.0, 1.0, 1.01), "did not improve after it"),
+        (curve(), "unknown", "No rows were kept"),
+        (curve(1.0), "unknown", "too few"),
+        (curve(2.0, 1.0, 0.5), "underfits", "still falling"),
+        (level(2.0, 1.99, 1.98), "underfits", "hardly anything was learned"),
+        (curve(2.0, 1.0, 0.995), "fits", "levelled off"),
+        (curve(2.0, 1.0, 1.01), "fits", "did not improve after it"),
+        (curve(2.0, 1.0, 1.5), "overfits", "rose after it, which is overfitting"),
+        (gap(2.0, 1.0, 0.995), "overfits", "much better than new ones"),
+        (gap(2.0), "overfits", "much better than new ones"),
     ],
 )
-def test_verdict_follows_the_curve(losses: tuple[float, ...], words: str) -> None:
-    """Falling, level, overfitting or unknown: the verdict says which."""
-    assert words in verdict(curve(*losses))
+def test_verdict_follows_the_curve(history: list[Point], kind: str, words: str) -> None:
+    """Overfitting, underfitting, fitting or unknown: the verdict says which, and why."""
+    given = verdict(history)
+    assert given.kind == kind
+    assert words in given.words
+
+
+def with_memorised(**changes: Any) -> Any:
+    told = memorising({"memorisation": {**LINEAGE["memorisation"], **changes}})
+    assert told is not None
+    return told
+
+
+def test_memorisation_in_words_follows_the_figures() -> None:
+    """Good without a passage or where the data repeats itself as much; bad with more; else open."""
+    assert with_memorised().state == "good"
+    many = {"outputs": 40, "passages": 4, "longest": 80}
+    assert with_memorised(unseen=many, in_the_data=4).state == "good"
+    bad = with_memorised(unseen=many)
+    assert (bad.state, "4 (10%) repeat 50 or more tokens" in bad.words) == ("bad", True)
+    assert with_memorised(trained={**many, "outputs": 30}).state == "bad"
+    assert with_memorised(whole_answers=1).state == "bad"
+    none = {"outputs": 0, "passages": 0, "longest": 0}
+    assert with_memorised(unseen=none, trained=none).state == "open"
+
+
+def test_what_was_not_measured_is_not_told() -> None:
+    """An older lineage has no such words, and energy without a counter is not known."""
+    assert (memorising({}), forgetting({}), energy({})) == (None, None, "not known")
+    told = forgetting(LINEAGE)
+    assert told is not None
+    assert "3.000 to 3.200 nats a token (perplexity 20.1 to 24.5): +0.200" in told.words

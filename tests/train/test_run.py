@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import subprocess
 import sys
 from dataclasses import replace
@@ -16,6 +17,7 @@ from hub.errors import (
     InvalidConfig,
     InvalidData,
     InvalidName,
+    RunStopped,
     TrainingError,
     UnknownBase,
     UnknownReference,
@@ -25,11 +27,11 @@ from hub.inspect import inspect_adapter
 from hub.manifest import FileEntry, Manifest
 from hub.records import Base, Run
 from hub.registry import Registry
+from hub.run_state import run_state
 from tests.train.conftest import Maker, chat, chats
 from train.config import TrainConfig
 from train.progress import Progress
 from train.run import run_training
-from train.run_state import run_state
 
 pytestmark = pytest.mark.usefixtures("tiny_base")
 
@@ -52,7 +54,7 @@ def test_a_run_ends_in_an_adapter_with_its_lineage(
     )
     folder = home.runs / run.id
     assert run.status == "finished"
-    assert run_state(run) == "finished"
+    assert run_state(run, home) == "finished"
     assert list(dict.fromkeys(phases)) == [
         "reading", "loading", "training", "checking", "reporting", "done",
     ]  # fmt: skip
@@ -175,6 +177,31 @@ def test_a_folder_that_cannot_be_made_fails_the_run(
     assert run_training(registry, home, asked, progress=ignore, resume=run).status == "finished"
 
 
+def test_no_space_fails_the_run_cleanly(registry: Registry, home: Home, asked: TrainConfig) -> None:
+    """Where no file may grow over 300 kB (a limit that the kernel keeps, as it does a full disk's),
+    a checkpoint can't be written: the run is failed and says so, no half checkpoint is left, and
+    with room again it is resumed to the end."""
+    config = asked.model_copy(update={"rank": 64})
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill(progress: Progress) -> None:
+        if progress.phase == "training" and progress.step == 3:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, before[1]))
+
+    try:
+        with pytest.raises(TrainingError, match="disk is full") as refusal:
+            run_training(registry, home, config, progress=fill)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "resume the run" in (refusal.value.hint or "")
+    (run,) = registry.ledger.runs()
+    assert run.status == "failed"
+    assert "disk is full" in (run.error or "")
+    kept = (home.runs / run.id / "checkpoints").glob("checkpoint-*")
+    assert all((checkpoint / "complete").exists() for checkpoint in kept)
+    assert run_training(registry, home, config, progress=ignore, resume=run).status == "finished"
+
+
 def stopped_at(step: int, error: BaseException) -> object:
     def stop(progress: Progress) -> None:
         if progress.phase == "training" and progress.step == step:
@@ -186,11 +213,11 @@ def stopped_at(step: int, error: BaseException) -> object:
 def test_a_stopped_run_is_failed_and_can_be_resumed(
     registry: Registry, home: Home, asked: TrainConfig
 ) -> None:
-    """Ctrl-C ends the run as failed with its reason, without an adapter; resumed, it finishes."""
-    with pytest.raises(KeyboardInterrupt):
+    """An exception of Ctrl-C ends it as cancelled, without an adapter; resumed, it finishes."""
+    with pytest.raises(RunStopped):
         run_training(registry, home, asked, progress=stopped_at(7, KeyboardInterrupt()))
     (run,) = registry.ledger.runs()
-    assert (run.status, run.error) == ("failed", "stopped by the user")
+    assert (run.status, run.error) == ("cancelled", None)
     assert not (home.runs / run.id / "adapter").exists()
     finished = run_training(registry, home, asked, progress=ignore, resume=run)
     assert (finished.id, finished.status, finished.error) == (run.id, "finished", None)
@@ -213,7 +240,7 @@ def test_changed_data_is_not_resumed(
     registry: Registry, home: Home, asked: TrainConfig, jsonl: Maker
 ) -> None:
     """The rest of a run is trained on what its beginning was, or not at all."""
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(RunStopped):
         run_training(registry, home, asked, progress=stopped_at(2, KeyboardInterrupt()))
     jsonl(chats(41))
     (run,) = registry.ledger.runs()
@@ -231,9 +258,9 @@ def test_a_run_whose_process_died_is_interrupted(
         id="r", adapter="a", method="sft", status="running", base="tiny", dataset_digest="",
         config={}, pid=dead.pid, started_at="", finished_at=None, lineage=None, error=None,
     )  # fmt: skip
-    assert run_state(blank) == "interrupted"
-    assert run_state(replace(blank, pid=os.getpid())) == "running"
-    assert run_state(replace(blank, status="failed")) == "failed"
+    assert run_state(blank, home) == "interrupted"
+    assert run_state(replace(blank, pid=os.getpid()), home) == "running"
+    assert run_state(replace(blank, status="failed"), home) == "failed"
     with pytest.raises(Conflict, match="running"):
         run_training(registry, home, asked, progress=ignore, resume=replace(blank, pid=os.getpid()))
 

@@ -3,12 +3,14 @@
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
-from hub.errors import InvalidConfig, TrainingError, UnknownRun, UsageError
+from hub.cli.main import cli
+from hub.errors import InvalidConfig, RunStopped, TrainingError, UnknownRun, UsageError
 from hub.home import Home
 from hub.registry import Registry
 from train.config import TrainConfig
-from train.progress import Progress
+from train.progress import Progress, Wanted
 from train.sweep import Outcome, resume_sweep, run_sweep, runs_of
 from train.sweepplan import parse_sweep, values_around
 
@@ -79,10 +81,10 @@ def test_a_killed_sweep_goes_on(registry: Registry, home: Home, asked: TrainConf
                 raise KeyboardInterrupt
 
     config = swept(asked, "lr=2e-3,2e-2,1e-12")
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(RunStopped):
         run_sweep(registry, home, config, progress=stop)
     first, second = reversed(registry.ledger.runs())
-    assert (first.status, second.status) == ("finished", "failed")
+    assert (first.status, second.status) == ("finished", "cancelled")
     sweep = first.config["sweep"]["id"]
     outcome = resume_sweep(registry, home, sweep, progress=ignore)
     assert [tried.value for tried in outcome.tried] == [2e-3, 2e-2, 1e-12]
@@ -95,6 +97,26 @@ def test_a_killed_sweep_goes_on(registry: Registry, home: Home, asked: TrainConf
     assert facts is not None
     assert facts["config"]["sweep"]["id"] == sweep
     assert str(Path(config.data[0]).parent) not in str(facts["config"])
+
+
+def test_a_sweep_is_resumed_by_its_id(
+    registry: Registry, home: Home, asked: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`hub runs resume SWEEP` runs what is left, shows all values and publishes the best."""
+
+    def stop(progress: Progress) -> Wanted | None:
+        return "cancel" if progress.phase == "training" else None
+
+    with pytest.raises(RunStopped):
+        run_sweep(registry, home, swept(asked, "lr=2e-3,2e-2"), progress=stop)
+    (first,) = registry.ledger.runs()
+    assert first.status == "cancelled"
+    monkeypatch.setenv("HUB_HOME", str(home.root))
+    done = CliRunner().invoke(cli, ["runs", "resume", first.config["sweep"]["id"]])
+    assert done.exit_code == 0, done.output
+    assert done.stdout.count("best") == 1
+    assert [version.number for version in registry.versions.of("colours")] == [1]
+    assert {run.status for run in registry.ledger.runs()} == {"finished"}
 
 
 def test_a_value_that_can_not_be_stops_it_before_the_first_run(

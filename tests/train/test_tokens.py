@@ -38,7 +38,7 @@ def test_only_assistant_turns_are_trained_on(model_folder: Path) -> None:
     pairs = zip(encoded.ids, encoded.trained, strict=True)
     learned = chat.tokenizer.decode([token for token, trained in pairs if trained])
     assert learned == "It is red.<|im_end|>It is blue.<|im_end|>"
-    assert chat.count(TURNS) == (len(encoded.ids), sum(encoded.trained))
+    assert chat.count(TURNS) == (len(encoded.ids), sum(encoded.trained), 0)
 
 
 def learned(chat: ChatTokenizer, row: Row) -> str:
@@ -131,46 +131,98 @@ def test_tools_are_rendered_by_a_template_that_can(model_folder: Path, tmp_path:
     assert '"name": "look"' in chat.tokenizer.decode(chat.encode(row).ids)
 
 
-@pytest.mark.parametrize(
-    ("family", "tools"),
-    [("qwen3", True), ("qwen2_5", True), ("llama3", False), ("gemma", False), ("phi3", False)],
-)
-def test_families_honour_weights_and_say_what_tools_they_know(
-    model_folder: Path, tmp_path: Path, family: str, tools: bool
-) -> None:
-    """The templates that TRL knows: weight 0 holds under each, and tools where they are shown."""
-    from transformers import AutoTokenizer
-    from trl import chat_template_utils
-
-    template = Path(chat_template_utils.__file__).parent / f"chat_templates/{family}.jinja"
-    folder = with_template(model_folder, tmp_path, template.read_text())
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    tokenizer.add_tokens(["<|eot_id|>", "<end_of_turn>", "<|end|>"], special_tokens=True)
-    tokenizer.save_pretrained(folder)
-    chat = ChatTokenizer.load(folder)
-    two = replace(weighted(0, None), messages=weighted(0, None).messages[1:])
-    assert "It is blue." in learned(chat, two)
-    assert "red" not in learned(chat, two)
-    if tools:
-        assert "look" in learned(chat, replace(CALLS, tools=(TOOL,)))
-    else:
-        with pytest.raises(InvalidData, match="does not show"):
-            chat.encode(replace(CALLS, tools=(TOOL,)))
-
-
 def test_prompt_is_what_a_server_renders(model_folder: Path) -> None:
     """Everything before the answer and the opening of the assistant's turn."""
     text = ChatTokenizer.load(str(model_folder)).prompt_text(TURNS.prompt[:2])
     assert text.endswith("<|im_start|>user\nThe red car?<|im_end|>\n<|im_start|>assistant\n")
 
 
-def test_template_without_markers_that_nobody_knows_is_refused(
+PLAIN = TEMPLATE.replace("{% generation %}", "").replace("{% endgeneration %}", "")
+
+
+def test_template_without_markers_that_nobody_knows_is_learned_from(
     model_folder: Path, tmp_path: Path
 ) -> None:
-    """Never trained on nothing: the refusal says what to put into the template."""
-    plain = TEMPLATE.replace("{% generation %}", "").replace("{% endgeneration %}", "")
-    with pytest.raises(InvalidConfig, match="generation"):
-        ChatTokenizer.load(with_template(model_folder, tmp_path, plain))
+    """Tokens and marks are those of the same template with markers; weights hold as well."""
+    marked = ChatTokenizer.load(str(model_folder))
+    plain = ChatTokenizer.load(with_template(model_folder, tmp_path, PLAIN))
+    for row in (TURNS, weighted(0, None), weighted(1, 0)):
+        assert plain.encode(row) == marked.encode(row)
+
+
+@pytest.mark.parametrize(
+    ("end", "opening", "reason"),
+    [
+        ("'' if loop.last and not add_generation_prompt else '<|im_end|>\\n'", "assistant\\n",
+         r"write <\|im_end\|> behind the last one too"),
+        ("'\\n'", "assistant\\n", r"does not end answer 1.* write the end token"),
+        ("'<|im_end|>\\n'", "assistant\\n[", r"ends a prompt with '<\|im_start\|>assistant\\n\['"),
+        ("nothing.at.all", "assistant\\n", "fails on a plain chat"),
+    ],
+)  # fmt: skip
+def test_template_that_would_go_wrong_quietly_is_refused(
+    model_folder: Path, tmp_path: Path, end: str, opening: str, reason: str
+) -> None:
+    """No end behind the last answer, or behind any; another opening in prompts; broken."""
+    template = (
+        "{%- for message in messages %}{{- '<|im_start|>' + message.role + '\\n' }}"
+        "{{- message.content }}{{- END }}{%- endfor %}"
+        "{%- if add_generation_prompt %}{{- '<|im_start|>OPENING' }}{%- endif %}"
+    )
+    wrong = template.replace("END", end).replace("OPENING", opening)
+    with pytest.raises(InvalidConfig, match=reason):
+        ChatTokenizer.load(with_template(model_folder, tmp_path, wrong))
+
+
+def test_answers_that_a_prompt_does_not_lead_to_are_read_only(
+    model_folder: Path, tmp_path: Path
+) -> None:
+    """A template that shows the system message before the last question only, as some do."""
+    late = (
+        "{%- for message in messages if message.role != 'system' %}"
+        "{{- '<|im_start|>' + message.role + '\n' }}"
+        "{%- if loop.revindex <= (1 if add_generation_prompt else 2) and message.role == 'user' %}"
+        "{{- messages[0].content + ' ' }}{%- endif %}"
+        "{{- message.content + '<|im_end|>\n' }}{%- endfor %}"
+        "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\n' }}{%- endif %}"
+    )
+    chat = ChatTokenizer.load(with_template(model_folder, tmp_path, late))
+    assert learned(chat, TURNS) == "It is blue.<|im_end|>"
+    assert chat.count(TURNS)[2] == 1
+    with pytest.raises(InvalidData, match="no answer of the row stands as it is served"):
+        chat.encode(weighted(None, 0))
+
+
+@pytest.mark.parametrize("template", [TEMPLATE, PLAIN], ids=["marked", "plain"])
+def test_an_answer_without_its_thoughts_is_read_only(
+    model_folder: Path, tmp_path: Path, template: str
+) -> None:
+    """A template that keeps the last answer's thoughts alone teaches no answer without them."""
+    forgets = template.replace(
+        "message.content +", "(message.content if loop.last else message.content.split('>')[-1]) +"
+    )
+    chat = ChatTokenizer.load(with_template(model_folder, tmp_path, forgets))
+    thoughtful = tuple(
+        replace(one, content=f"<think>Hm.</think>{one.content}") if one.role == "assistant" else one
+        for one in TURNS.messages
+    )
+    row = replace(TURNS, messages=thoughtful)
+    assert learned(chat, TURNS) == "It is red.<|im_end|>It is blue.<|im_end|>"
+    assert learned(chat, row) == "<think>Hm.</think>It is blue.<|im_end|>"
+    assert chat.encode(row).unserved == 1
+    assert "It is red." in chat.tokenizer.decode(chat.encode(row).ids)
+
+
+def test_what_a_row_says_does_not_confuse_the_search(model_folder: Path, tmp_path: Path) -> None:
+    """Answers that repeat each other, the question or the template, or use the private letters."""
+    marked = ChatTokenizer.load(str(model_folder))
+    plain = ChatTokenizer.load(with_template(model_folder, tmp_path, PLAIN))
+    for said in ("The red car?", "assistant\n", " It is. \n", "\ue000\ue001", "è🙂", "a" * 50):
+        messages = tuple(
+            replace(one, content=said) if one.role == "assistant" else one for one in TURNS.messages
+        )
+        row = replace(TURNS, messages=(*messages, *messages[1:]))
+        assert plain.encode(row) == marked.encode(row)
 
 
 def test_template_that_never_teaches_to_stop_is_refused(model_folder: Path, tmp_path: Path) -> None:
@@ -184,27 +236,13 @@ def test_template_that_never_teaches_to_stop_is_refused(model_folder: Path, tmp_
         ChatTokenizer.load(with_template(model_folder, tmp_path, endless))
 
 
-def test_known_template_without_markers_is_patched(model_folder: Path, tmp_path: Path) -> None:
-    """Qwen 3's own template has no markers; TRL's version of it marks the answers."""
-    from trl import chat_template_utils
-
-    source = with_template(model_folder, tmp_path, chat_template_utils.qwen3_chat_template)
-    chat = ChatTokenizer.load(source)
-    encoded = chat.encode(TURNS)
-    pairs = zip(encoded.ids, encoded.trained, strict=True)
-    learned = chat.tokenizer.decode([token for token, trained in pairs if trained])
-    assert "It is red.<|im_end|>" in learned
-    assert "It is blue.<|im_end|>" in learned
-    assert "door" not in learned
-
-
 def test_row_that_the_template_refuses_counts_as_nothing(
     model_folder: Path, tmp_path: Path
 ) -> None:
     """A template may refuse a row; the lint then reports it as having no trainable token."""
     strict = "{%- if messages[0].role == 'system' %}{{ raise_exception('no system') }}{%- endif %}"
     chat = ChatTokenizer.load(with_template(model_folder, tmp_path, strict + TEMPLATE))
-    assert chat.count(TURNS) == (0, 0)
+    assert chat.count(TURNS) == (0, 0, 0)
 
 
 def test_folder_without_tokenizer_or_template_is_refused(
