@@ -1,6 +1,6 @@
 """Who may come in, and how many are inside: so that stopping can wait for them.
 
-Absent until overload is bounded: limits on concurrency and queue.
+Absent on purpose: limits on how many may come in (`serve.turns`).
 """
 
 import asyncio
