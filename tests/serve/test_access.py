@@ -204,6 +204,24 @@ async def test_an_expired_key_opens_nothing(home: Home, registry: Registry, keys
         keyring.caller(headers["authorization"])
 
 
+async def test_a_stream_outlives_its_key(
+    gateway: Gateway, keys: Keys, double: EngineDouble
+) -> None:
+    """Revoked while it answers: that answer comes to its end, the next request is refused."""
+    double.token_delay = 0.05
+    body = {"model": "base", "messages": MESSAGES, "stream": True}
+    headers = keys("brief")
+    async with gateway.http.stream(
+        "POST", "/v1/chat/completions", json=body, headers=headers
+    ) as answer:
+        lines = answer.aiter_lines()
+        assert (await anext(lines)).startswith("data: ")
+        keys.revoke("brief")
+        again = await gateway.http.post("/v1/chat/completions", json=body, headers=headers)
+        assert again.status_code == 401
+        assert [line async for line in lines if line][-1] == "data: [DONE]"
+
+
 async def test_who_is_refused_at_the_door_is_counted(gateway: Gateway, keys: Keys) -> None:
     """By reason, without a name: whoever knocks may send any."""
     limited = keys("slow", rate_per_minute=1)
