@@ -258,11 +258,6 @@ class Versions:
             raise self.unknown(AdapterRef(name))
         return found
 
-    def require_adapter(self, name: str) -> None:
-        """Raises UnknownReference unless there is, or was, such an adapter."""
-        if one(self._db, "SELECT 1 FROM adapters WHERE name = ?", name) is None:
-            raise self.unknown(AdapterRef(name))
-
     def find(self, name: str, digest: str) -> Version | None:
         """The version of an adapter that has this whole digest, if there is one."""
         row = one(

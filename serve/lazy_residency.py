@@ -40,7 +40,7 @@ class LazyResidency:
             self._offers[name] = offer
         try:
             await asyncio.shield(offer)
-        except BaseException:
+        except BaseException:  # also a cancelled caller: a failed offer is not to be handed on
             if offer.done() and self._offers.get(name) is offer:
                 del self._offers[name]
             raise

@@ -250,7 +250,7 @@ class Residency:
             await self._engine.load(slot.name, folder)
             if self._engine.generation != slot.generation:
                 raise EngineUnavailable("the engine restarted during the load")
-        except BaseException as error:
+        except BaseException as error:  # also a cancelled load: its slot and folder are let go of
             self._slots.end(slot, may_be_inside=not isinstance(error, EngineRefused))
             raise
         slot.state = SlotState.LOADED

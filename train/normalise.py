@@ -36,9 +36,5 @@ def input_key(row: Row) -> str:
     return _key(row.prompt)
 
 
-def row_key(row: Row) -> str:
-    return _key(row.messages)
-
-
 def _key(messages: tuple[Message, ...]) -> str:
     return "\x1e".join(f"{message.role}\x1f{normalised(message.content)}" for message in messages)
