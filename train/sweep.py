@@ -12,6 +12,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
@@ -21,6 +22,7 @@ from hub.records import Run
 from hub.registry import Registry
 from hub.run_state import run_state
 from train.config import TrainConfig
+from train.formats_files import kept_name
 from train.plan import settled
 from train.progress import Progress, Report
 from train.run import run_training
@@ -70,9 +72,14 @@ def run_sweep(
         "id": f"sweep-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}",
         "key": asked.key,
         "values": list(values),
-        "asked": plain.to_json(),
+        # Its runs may begin in another folder, when the sweep is resumed.
+        "asked": {**plain.to_json(), "data": _kept(plain.data), "heldout": _kept(plain.heldout)},
     }
     return _go_on(registry, home, {**member, "force": force}, progress)
+
+
+def _kept(sources: Sequence[Path]) -> list[str]:
+    return [kept_name(source) for source in sources]
 
 
 def resume_sweep(registry: Registry, home: Home, sweep: str, *, progress: Report) -> Outcome:

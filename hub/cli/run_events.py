@@ -62,6 +62,19 @@ def is_published(registry: "Registry", run: "Run") -> bool:
     return any(event.kind == "published" for event in registry.ledger.events(run.id))
 
 
+def is_done(registry: "Registry", run: "Run") -> bool:
+    """Whether nothing is left to do of a run, and of the sweep that it belongs to."""
+    sweep = run.config.get("sweep") or {}
+    together = [run]
+    if sweep:
+        together = [one for one in registry.ledger.runs(run.adapter)
+                    if (one.config.get("sweep") or {}).get("id") == sweep["id"]]  # fmt: skip
+    if run.config.get("publish", True):
+        return any(is_published(registry, one) for one in together)
+    ended = sum(one.status in ("finished", "failed") for one in together)
+    return ended == len(sweep["values"]) if sweep else run.status == "finished"
+
+
 def _print_new(registry: "Registry", run_id: str, seen: int, *, as_json: bool) -> int:
     for event in registry.ledger.events(run_id, after=seen):
         click.echo(json.dumps(asdict(event)) if as_json else event_line(event))

@@ -57,6 +57,8 @@ _YAML = (".yaml", ".yml")
 @click.option("--launch", metavar="ARGS", help="More arguments for `accelerate launch`.")
 @click.option("--no-publish", "publish", flag_value=False, type=bool, default=None,
               help="Stop before publishing; `hub publish` does it.")  # fmt: skip
+@click.option("--resume", "go_on", is_flag=True,
+              help="Go on with NAME's newest run if it ended badly; else begin one.")  # fmt: skip
 @click.option("--force", is_flag=True, help="Begin even if the memory would not do.")
 @click.option(
     "--dry-run", is_flag=True, help="All that comes before the first step; writes nothing."
@@ -66,6 +68,7 @@ _YAML = (".yaml", ".yml")
 def train(
     name: str | None,
     config: Path | None,
+    go_on: bool,
     force: bool,
     dry_run: bool,
     print_config: bool,
@@ -104,6 +107,10 @@ def train(
 
             show_dry_run(registry, home, asked, as_json=as_json)
         else:
+            if go_on and (run := _left(registry, asked)) is not None:
+                hint(f"going on with the run {run.id}")
+                resume_run(registry, home, run, as_json=as_json)
+                return
             with _stoppable(as_json):
                 _train(registry, home, asked, force=force, as_json=as_json)
 
@@ -121,6 +128,28 @@ def _asked(registry: "Registry", config: Path | None, overrides: dict[str, Any])
     if len(problems) + len(missing) > 1:
         raise InvalidConfig([*problems, *missing], where=str(config) if config else None)
     return TrainConfig.load(config, overrides)
+
+
+def _left(registry: "Registry", asked: "TrainConfig") -> "Run | None":
+    """The adapter's newest run, where something of it is left to do.
+
+    Raises:
+        UsageError: when it was begun with other settings than those that are written now.
+    """
+    from hub.cli.run_events import is_done
+    from train.again import differing
+
+    run = next(iter(registry.ledger.runs(asked.adapter)), None)
+    if run is None or is_done(registry, run):
+        return None
+    if lines := differing(run, asked):
+        listed = "".join(f"\n  - {line}" for line in lines)
+        raise UsageError(
+            f"the run {run.id}, which did not end well, began otherwise:{listed}",
+            hint=f"`hub runs resume {run.id}` goes on with it as it is; without --resume "
+            "a new run begins.",
+        )
+    return run
 
 
 def _train(

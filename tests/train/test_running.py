@@ -61,7 +61,8 @@ def test_cancelled_from_elsewhere_watched_and_resumed(
     hub: Hub, here: Callable[..., Result], registry: Registry
 ) -> None:
     """`hub runs cancel` ends a run of another process, which `hub runs watch` follows: both exit
-    with 130, the run is `cancelled`. Resumed it finishes, and is not published, as it was told."""
+    with 130, the run is `cancelled`. `hub train --resume` goes on with it, and with no other
+    settings: it finishes, and is not published, as it was told."""
     command = [sys.executable, "-m", "hub"]
     where = {"cwd": hub.home, "env": hub.environment(), "text": True}
     train = subprocess.Popen([*command, "train", "run.yaml"], stderr=subprocess.PIPE, **where)  # type: ignore[call-overload]
@@ -78,7 +79,10 @@ def test_cancelled_from_elsewhere_watched_and_resumed(
     assert (kinds[0], kinds[-1]) == ("started", "cancelled")
     assert json.loads(hub.ok("runs", "ls", "--json").stdout)[0]["state"] == "cancelled"
     assert hub("runs", "cancel", run.id).status == 1
-    resumed = here("runs", "resume", run.id)
+    other = hub("train", "run.yaml", "--resume", "--rank", "8")
+    assert other.status == 2
+    assert "rank: 8, and it began with 4" in other.stderr
+    resumed = here("train", "run.yaml", "--resume")
     assert resumed.stdout.splitlines()[-1] == f"run {run.id}"
     assert "step 10/10" in resumed.stderr
     assert registry.ledger.run(run.id).status == "finished"
