@@ -3,13 +3,15 @@
 transformers writes a checkpoint in several files, so a killed run may leave one half-written. A
 marker is put into each after its last file; a folder without it is deleted before a resume. What a
 run has reached is read from the newest whole checkpoint alone, never from memory, so that an
-interrupted and an uninterrupted run end in the same way, in the same bytes.
+interrupted and an uninterrupted run end in the same way, in the same bytes. The marker says how
+many seconds it took to get there.
 """
 
 import json
 import os
 import re
 import shutil
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,8 +64,20 @@ def out_of_patience(losses: list[float], patience: int) -> bool:
     return len(losses) - 1 - best >= patience
 
 
-def mark_complete(folder: Path, step: int) -> None:
-    (folder / f"checkpoint-{step}" / _MARKER).touch()
+def mark_complete(folder: Path, step: int, seconds: float) -> None:
+    """`seconds` is what the training took up to here, in all its processes one after another."""
+    (folder / f"checkpoint-{step}" / _MARKER).write_text(f"{seconds:.3f}\n", encoding="utf-8")
+
+
+def began(folder: Path) -> float:
+    """When a training began, on `time.monotonic`'s clock; resumed, as if it had never paused.
+
+    What was trained after the checkpoint that it goes on from is lost, and so is its time.
+    """
+    whole = newest(folder)
+    text = (whole / _MARKER).read_text(encoding="utf-8").strip() if whole else ""
+    # Killed in the instant of its marking, a checkpoint is whole and its time is not known.
+    return time.monotonic() - (float(text) if text else 0.0)
 
 
 def newest(folder: Path) -> Path | None:

@@ -9,7 +9,6 @@ devices. An adapter does all three.
 """
 
 import shutil
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from transformers import AutoModelForCausalLM, set_seed
 
 from hub.errors import InvalidConfig
 from hub.modelfolder import copy_companions, written_whole
+from train.checkpoints import began
 from train.config import Settings
 from train.loading import device, load_base, put_on
 from train.progress import Progress, Report, TrainResult
@@ -77,7 +77,7 @@ def prepare_full(
     parent: Path | None,
 ) -> Prepared:
     """As `train.sft.prepare_sft`, of the base itself."""
-    started = time.monotonic()
+    started = began(out / "checkpoints")
     progress(Progress("loading"))
     chat = ChatTokenizer.load(base_source)
     train_set, validation_set = token_sets(chat, train_rows, validation_rows, settings.cut)

@@ -129,14 +129,13 @@ def train_share(share: Share, progress: Report) -> Spent:
     """
     from train.training import device_names, peak_memory_of_all, train_only
 
-    began = time.monotonic()
     settings = share.settings
     work, build, _ = _preparer(settings.method)(
         settings, share.training, share.validation, share.base_source, share.out,
         progress=progress, parent=share.continued,
     )  # fmt: skip
     train_only(work, build)
-    return Spent(time.monotonic() - began, peak_memory_of_all(), device_names())
+    return Spent(time.monotonic() - work.started, peak_memory_of_all(), device_names())
 
 
 def _preparer(method: str) -> Any:

@@ -14,7 +14,6 @@ of the counts.
 """
 
 import random
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,7 +27,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer  # type: ignore[attr-defined]
 
 from hub.errors import InvalidData, TrainingError
-from train.checkpoints import export_adapter
+from train.checkpoints import began, export_adapter
 from train.config import Settings
 from train.loading import put_on
 from train.lora import in_float32, lora_config, prepared_base
@@ -83,7 +82,7 @@ def prepare_preference(
     parent: Path | None,
 ) -> Prepared:
     """As `train.sft.prepare_sft`, of an adapter by preferences."""
-    started = time.monotonic()
+    started = began(out / "checkpoints")
     progress(Progress("loading"))
     chat = ChatTokenizer.load(base_source)
     rows = list(train_rows)

@@ -53,7 +53,8 @@ class TrainResult:
 
     `train_loss` is the mean over the epoch that ended at the chosen step. `tokens` counts every
     token read in training, prompts and repeats included. `peak_memory` is in bytes: the device's
-    on a GPU, the process's on a CPU. `seconds` leaves out what was done before a resume.
+    on a GPU, the process's on a CPU. `seconds` are those that led here: of a resumed run also those
+    before its checkpoint, not those whose steps were lost.
     """
 
     adapter: Path

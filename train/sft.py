@@ -5,7 +5,6 @@ layer but the output layer is adapted; the lowest validation loss decides which 
 the adapter.
 """
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 from datasets import Dataset  # type: ignore[import-untyped]
 from trl import SFTConfig, SFTTrainer  # type: ignore[attr-defined]
 
-from train.checkpoints import export_adapter
+from train.checkpoints import began, export_adapter
 from train.config import Settings
 from train.lora import in_float32, lora_model
 from train.progress import Progress, Report, TrainResult
@@ -66,7 +65,7 @@ def prepare_sft(
     parent: Path | None,
 ) -> Prepared:
     """What `train_sft` carries out, and what each of several processes takes its part in."""
-    started = time.monotonic()
+    started = began(out / "checkpoints")
     progress(Progress("loading"))
     chat = ChatTokenizer.load(base_source)
     train_set, validation_set = token_sets(chat, train_rows, validation_rows, settings.cut)

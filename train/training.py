@@ -16,7 +16,7 @@ import math
 import resource
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,7 +38,10 @@ _LOGGED_POINTS = 400
 
 @dataclass(frozen=True)
 class Work:
-    """One training. `rows` counts those that are trained on, `tokens` all of theirs in an epoch."""
+    """One training. `rows` counts those that are trained on, `tokens` all of theirs in an epoch.
+
+    `started` is what `train.checkpoints.began` says.
+    """
 
     settings: Settings
     out: Path
@@ -46,7 +49,7 @@ class Work:
     tokens: int
     validates: bool
     progress: Report
-    started: float = field(default_factory=time.monotonic)
+    started: float
 
     @property
     def checkpoints(self) -> Path:
@@ -62,6 +65,7 @@ class Work:
         return Watcher(
             self.progress,
             checkpoints=self.checkpoints,
+            started=self.started,
             patience=self.settings.early_stopping_patience,
             steps_per_epoch=self.steps_per_epoch,
             tokens_per_epoch=self.tokens,

@@ -33,12 +33,14 @@ class Watcher(TrainerCallback):
         report: Report,
         *,
         checkpoints: Path,
+        started: float,
         patience: int,
         steps_per_epoch: int,
         tokens_per_epoch: int,
     ) -> None:
         self._report = report
         self._checkpoints = checkpoints
+        self._started = started
         self._patience = patience
         self._steps_per_epoch = steps_per_epoch
         self._tokens_per_step = tokens_per_epoch / steps_per_epoch
@@ -103,7 +105,7 @@ class Watcher(TrainerCallback):
             torch.distributed.barrier()  # each process writes the state of its random numbers
         if not state.is_world_process_zero:
             return
-        mark_complete(self._checkpoints, state.global_step)
+        mark_complete(self._checkpoints, state.global_step, time.monotonic() - self._started)
         folder = self._checkpoints / f"checkpoint-{state.global_step}"
         self._tell(state, what="checkpoint", folder=folder)
 

@@ -84,7 +84,7 @@ def test_the_collators_labels_are_the_mask(
     )  # fmt: skip
     train_set, _ = token_sets(chat, rows, [])
     work = Work(make_settings(batch_size=3), tmp_path, rows=len(rows), tokens=1, validates=False,
-                progress=lambda _: None)  # fmt: skip
+                started=0.0, progress=lambda _: None)  # fmt: skip
     trainer = trainer_of(work, model, chat, train_set, None)
     file = (GOLDEN / f"{name}.txt").read_text(encoding="utf-8")
     shown = [part.partition("\n")[2][:-1] for part in file.split("\n======== ")[1:]]

@@ -153,14 +153,20 @@ train_sft(make_settings(), *make_rows(), {trained.base!r}, out, progress=die)
 
 
 def test_a_half_written_checkpoint_is_not_used(trained: Trained, tmp_path: Path) -> None:
-    """A checkpoint without its marker is thrown away, and the one before it is gone on from."""
+    """A checkpoint without its marker is thrown away, and the one before it is gone on from:
+    the time that led to that one counts, and its own is lost."""
     shutil.copytree(trained.folder / "run" / "checkpoints", tmp_path / "checkpoints")
     last = newest(tmp_path / "checkpoints")
     assert last is not None
     (last / "complete").unlink()
     (last / "optimizer.pt").write_bytes(b"half")
+    before = newest(tmp_path / "checkpoints")
+    assert before is not None
+    assert 0 < float((before / "complete").read_text()) < trained.result.seconds
+    (before / "complete").write_text("1000.0\n")
     result = train_sft(make_settings(), *trained.rows, trained.base, tmp_path, progress=ignore)
     assert hashes(result.adapter) == hashes(trained.result.adapter)
+    assert result.seconds > 1000
 
 
 def test_the_best_checkpoint_is_kept_and_training_stops_early(
