@@ -201,7 +201,7 @@ class Files:
 
     def _seen(self) -> str:
         """A condition with one place, for the time."""
-        living = "(expires_at IS NULL OR expires_at > ?)"
+        living = f"(expires_at IS NULL OR expires_at > ? OR {_IN_USE})"
         return living if self._fence.namespaces is None else f"{living} AND {_WITHIN}"
 
     def _refuse_more(self, purpose: Purpose) -> None:

@@ -15,9 +15,10 @@ import secrets
 import string
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from hub.clock import now
+from hub.clock import now, stamp
 from hub.database import one, transaction
 from hub.errors import InvalidParameter, UnknownJob
 from hub.fence import Fence
@@ -31,6 +32,7 @@ Status = Literal[
 ]
 Level = Literal["info", "warn", "error"]
 MOST_UNFINISHED = 100
+MOST_SEED = 2**31 - 1
 
 _SIGNS = string.ascii_lowercase + string.digits
 _JOB = """
@@ -38,6 +40,8 @@ _JOB = """
     JOIN bases ON bases.id = base_id
 """
 _WITHIN = "namespace IN (SELECT namespace FROM temp.within)"
+# A client waits ten minutes for an answer, and asks again a little later.
+_ASKED_AGAIN = timedelta(minutes=15)
 _OVER = ("succeeded", "failed", "cancelled")
 # What of a run's own events is told of its job; how it ended, the job says itself.
 _TOLD = "('started', 'step', 'evaluated', 'checkpoint', 'warning')"
@@ -46,7 +50,8 @@ _TOLD = "('started', 'step', 'evaluated', 'checkpoint', 'warning')"
 @dataclass(frozen=True)
 class JobWanted:
     """What is asked for. `adapter` None: one of its own, in `namespace`. `continue_from` is an
-    exact version. `hyperparameters` holds what was given, under OpenAI's names."""
+    exact version. `hyperparameters` holds what was given, under OpenAI's names. `seed` None: any.
+    """
 
     model: str
     base: Base
@@ -58,7 +63,7 @@ class JobWanted:
     suffix: str | None
     continue_from: str | None
     hyperparameters: dict[str, Any]
-    seed: int
+    seed: int | None
     metadata: dict[str, str] | None
 
 
@@ -122,14 +127,21 @@ class Jobs:
         self._fence = fence
         self._most = most
 
-    def create(self, wanted: JobWanted) -> Job:
-        """Raises InvalidParameter when too many wait already."""
+    def create(self, wanted: JobWanted, *, again: bool = False) -> Job:
+        """`again`: who asks has asked before and got no answer. If that did make a job, within the
+        last quarter of an hour, it is this one.
+
+        Raises:
+            InvalidParameter: when too many wait already.
+        """
         signs = "".join(secrets.choice(_SIGNS) for _ in range(24))
         short = signs[:8]
         if (adapter := wanted.adapter) is None:
             place = f"{wanted.namespace}/" if wanted.namespace else ""
             adapter = f"{place}{unnamed(short)}"
         with transaction(self._db):
+            if again and (made := self._made(wanted)):
+                return made
             self._refuse_more()
             row = self._db.table("jobs").insert(
                 {
@@ -142,7 +154,7 @@ class Jobs:
                     "continue_from": wanted.continue_from,
                     "method": wanted.method,
                     "hyperparameters": json.dumps(wanted.hyperparameters),
-                    "seed": wanted.seed,
+                    "seed": _seed() if wanted.seed is None else wanted.seed,
                     "suffix": wanted.suffix,
                     "metadata": None if wanted.metadata is None else json.dumps(wanted.metadata),
                     "training_file": wanted.training_file,
@@ -315,6 +327,23 @@ class Jobs:
     def _seen(self) -> str:
         return "1" if self._fence.namespaces is None else _WITHIN
 
+    def _made(self, wanted: JobWanted) -> Job | None:
+        """The newest job that the same caller made lately, and that is what is wanted."""
+        since = stamp(datetime.now(UTC) - _ASKED_AGAIN)
+        metadata = None if wanted.metadata is None else json.dumps(wanted.metadata)
+        row = one(
+            self._db,
+            f"{_JOB} WHERE created_by = ? AND jobs.created_at >= ? AND {self._seen()}"
+            " AND model = ? AND base_id = ? AND continue_from IS ? AND method = ?"
+            " AND hyperparameters = ? AND metadata IS ? AND training_file = ?"
+            " AND validation_file IS ? AND suffix IS ? AND COALESCE(?, seed) = seed"
+            " AND COALESCE(?, jobs.adapter) = jobs.adapter ORDER BY jobs.number DESC LIMIT 1",
+            *(whoami(), since, wanted.model, wanted.base.id, wanted.continue_from, wanted.method),
+            *(json.dumps(wanted.hyperparameters), metadata, wanted.training_file),
+            *(wanted.validation_file, wanted.suffix, wanted.seed, wanted.adapter),
+        )
+        return None if row is None else _job(row)
+
     def _refuse_more(self) -> None:
         # Of those that the caller sees: a count would tell of others.
         row = one(
@@ -336,6 +365,10 @@ def say(db: Database, job: int, message: str, level: Level = "info") -> None:
         "INSERT INTO job_events (job, at, level, message) VALUES (?, ?, ?, ?)",
         [job, now(), level, message],
     )
+
+
+def _seed() -> int:
+    return secrets.randbelow(MOST_SEED + 1)
 
 
 def _wrong(job: Job, what: str) -> InvalidParameter:

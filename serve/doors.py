@@ -161,6 +161,8 @@ def _wrong_type(scope: Scope, headers: Headers) -> Response | None:
         return None
     if scope["method"] == "DELETE" and not _has_body(headers):
         return None
+    if scope["method"] == "POST" and scope["path"] == _FORMS:
+        return refusal(415, "form_only", "send a form, with content-type: multipart/form-data")
     return refusal(415, "json_only", "send a JSON body, with content-type: application/json")
 
 

@@ -4,18 +4,15 @@ What OpenAI has and this hub has not (graders, reinforcement, integrations) is r
 field, never ignored.
 """
 
-import secrets
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, StrictInt, WithJsonSchema
 
 from hub.errors import AdapterRejected, InvalidName, InvalidParameter, UnknownFile
-from hub.jobs import JobWanted
+from hub.jobs import MOST_SEED, JobWanted
 from hub.names import namespace_of, parse_name
 from hub.registry import Registry
 from serve.resolver import Arm
-
-_MOST_SEED = 2**31 - 1
 
 
 def _auto(kind: type[int] | type[float], most: float, words: str) -> Any:
@@ -76,7 +73,7 @@ class JobIn(_In):
     validation_file: str | None = None
     method: MethodIn | None = None
     hyperparameters: SupervisedHyperparametersIn | None = None
-    seed: Annotated[StrictInt, Field(ge=0, le=_MOST_SEED)] | None = None
+    seed: Annotated[StrictInt, Field(ge=0, le=MOST_SEED)] | None = None
     suffix: Annotated[str, Field(max_length=64)] | None = None
     metadata: (
         Annotated[
@@ -120,7 +117,7 @@ def wanted(
         suffix=given.suffix,
         continue_from=str(arm.version) if arm.version else None,
         hyperparameters=hyperparameters,
-        seed=secrets.randbelow(_MOST_SEED + 1) if given.seed is None else given.seed,
+        seed=given.seed,
         metadata=given.metadata,
     )
 

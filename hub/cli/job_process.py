@@ -12,6 +12,7 @@ import csv
 import io
 import json
 import os
+import re
 import signal
 import sys
 import threading
@@ -97,6 +98,7 @@ def _train(registry: Registry, home: Home, job: Job) -> None:
     from hub.cli.versions import publish_run
     from hub.local import LocalHub
     from hub.names import parse_adapter_reference
+    from train.told import warned
 
     run = _run(registry, home, job)
     if not registry.queue.may_publish(job):
@@ -104,8 +106,11 @@ def _train(registry: Registry, home: Home, job: Job) -> None:
     here = LocalHub(home, registry, ModelEffect())
     published = publish_run(here, here, run)
     version = registry.resolve(parse_adapter_reference(published.version))
-    metrics = (run.lineage or {})["metrics"]
+    lineage = run.lineage or {}
+    metrics = lineage["metrics"]
     with registry.writing():
+        for line in warned(lineage):
+            registry.queue.say(job, line, "warn")
         results = registry.files.add(
             io.BytesIO(_results(home, run)),
             RESULTS,
@@ -172,6 +177,9 @@ def _rated(registry: Registry, home: Home, job: Job, config: "TrainConfig") -> "
     if times == "auto":
         return config
     rate = settled(registry, home, config, _Watch(registry, job)).learning_rate
+    if rate * times > 1:
+        problem = f"{times:g} times {rate:g} is a learning rate of {rate * times:g}"
+        raise InvalidConfig([f"learning_rate_multiplier: {problem}, and 1 is the most"])
     return TrainConfig.load(None, {**config.model_dump(), "learning_rate": rate * times})
 
 
@@ -217,7 +225,10 @@ def _results(home: Home, run: "Run") -> bytes:
 
 def _told(registry: Registry, home: Home, job: Job, error: HubError) -> tuple[str, str, str | None]:
     """Code, message and param of a job's error: files by the names that their sender gave."""
-    text = f"{error}. {error.hint}" if error.hint else str(error)
+    hint = _without_options(error.hint or "")
+    text = f"{error}. {hint}" if hint else str(error)
+    if isinstance(error, InvalidConfig):
+        text = "; ".join(problem for problem in error.problems if "--" not in problem)
     param = None
     for key, name in (
         ("validation_file", job.validation_file),
@@ -233,6 +244,11 @@ def _told(registry: Registry, home: Home, job: Job, error: HubError) -> tuple[st
     if isinstance(error, InvalidConfig):
         return "invalid_hyperparameters", text, "hyperparameters"
     return error.code or "training_failed", text, param
+
+
+def _without_options(hint: str) -> str:
+    """Sentences without those that name a command's options: a client of the API has none."""
+    return " ".join(one for one in re.split(r"(?<=\.) ", hint) if "--" not in one)
 
 
 def _named(registry: Registry, job: Job, error: HubError) -> str | None:

@@ -7,7 +7,7 @@ namespaces has the jobs of its adapters.
 import re
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Header, Query, Request
 from starlette.responses import Response
 
 from hub.errors import InvalidParameter, UnknownReference, UsageError
@@ -28,20 +28,35 @@ _ANY = ["GET", "POST", "DELETE"]
 Limit = Annotated[int, Query(ge=1, le=100)]
 
 
+async def _again(
+    retries: Annotated[
+        str,
+        Header(
+            alias="x-stainless-retry-count",
+            description="OpenAI's clients: how often this was sent before without an answer.",
+        ),
+    ] = "",
+) -> bool:
+    return retries.strip("0") != "" and retries.isdecimal()
+
+
+Again = Annotated[bool, Depends(_again)]
+
+
 def fine_tuning_routes(hubs: Hubs, resolver: Resolver, starter: JobStarter) -> APIRouter:
     router = APIRouter(
         prefix="/v1/fine_tuning", tags=["fine-tuning"], dependencies=[needs("admin")]
     )
 
     @router.post("/jobs", summary="Train on an uploaded file, and publish what comes of it")
-    async def create(who: Who, given: JobIn) -> Response:
+    async def create(who: Who, again: Again, given: JobIn) -> Response:
         starter.require()
         arm = _meant(resolver, given.model)
         namespaces = caller.get().namespaces
 
         def make(hub: LocalHub) -> Job:
             registry = hub.registry
-            return registry.jobs.create(wanted(given, arm, registry, namespaces))
+            return registry.jobs.create(wanted(given, arm, registry, namespaces), again=again)
 
         job = await hubs.read(make, who=who)
         starter.wake()

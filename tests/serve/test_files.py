@@ -258,7 +258,9 @@ async def test_a_key_of_a_namespace_has_files_of_its_own(gateway: Gateway, keys:
 
 
 async def test_a_broken_form_is_a_bad_request(gateway: Gateway) -> None:
-    """No boundary, no end, no file: 400 in OpenAI's shape, never 500."""
+    """No boundary, no end, no file: 400 in OpenAI's shape, never 500. What is none is told so."""
+    plain = await gateway.http.post("/v1/files", content=ROWS)
+    assert (plain.status_code, plain.json()["error"]["code"]) == (415, "form_only")
     for kind, body in (
         ("multipart/form-data", b"x"),
         ("multipart/form-data; boundary=x", b"--x\r\n"),

@@ -14,14 +14,15 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2  # which the client is made of
 import pytest
 from openai import APIStatusError, AsyncOpenAI, BadRequestError, NotFoundError
 
-from hub.cli.job_process import _train
-from hub.errors import RunStopped
+from hub.cli.job_process import _config, _rated, _told, _train
+from hub.errors import InvalidConfig, InvalidData, RunStopped
 from hub.home import Home
 from hub.jobqueue import worker_lives
-from hub.jobs import JobWanted
+from hub.jobs import Job, JobWanted
 from hub.names import AdapterRef
 from hub.records import Base
 from hub.registry import Registry
@@ -253,23 +254,7 @@ def test_a_training_that_is_paused_stops_at_a_checkpoint_and_goes_on_from_it(
     home: Home, registry: Registry, tiny_base: Base
 ) -> None:
     """What the worker's process does, here in this one: told by the job's row alone."""
-    rows = "".join(f"{json.dumps(row)}\n" for row in chats(40)).encode()
-    file = registry.files.add(io.BytesIO(rows), "train.jsonl", namespaces=None)
-    wanted = JobWanted(
-        model="tiny",
-        base=tiny_base,
-        method="supervised",
-        training_file=file.id,
-        validation_file=None,
-        adapter="colours",
-        namespace=None,
-        suffix=None,
-        continue_from=None,
-        hyperparameters={"n_epochs": 1000},
-        seed=0,
-        metadata=None,
-    )
-    job = registry.jobs.create(wanted)
+    job = made(registry, tiny_base, n_epochs=1000)
     registry.queue.validated(job)
     reached = []
     for end in (registry.jobs.pause, registry.jobs.cancel):
@@ -288,6 +273,47 @@ def test_a_training_that_is_paused_stops_at_a_checkpoint_and_goes_on_from_it(
     assert reached[0] < reached[1]
     started = [e.data for e in registry.ledger.events(run.id) if e.kind == "started"]
     assert started == [{"resumed": False}, {"resumed": True}]
+
+
+def test_what_a_job_fails_of_is_told_without_the_options_of_commands(
+    home: Home, registry: Registry, tiny_base: Base
+) -> None:
+    """Whoever asked by HTTP has no --force; a rate out of bounds is told by what was asked for."""
+    job = made(registry, tiny_base, learning_rate_multiplier=1000)
+    registry.queue.validated(job)
+    assert registry.queue.take(job)
+    with pytest.raises(InvalidConfig) as refused:
+        _rated(registry, home, job, _config(registry, job))
+    rate = "1000 times 0.005 is a learning rate of 5, and 1 is the most"
+    message = f"learning_rate_multiplier: {rate}"
+    for error, told in (
+        (refused.value, ("invalid_hyperparameters", message, "hyperparameters")),
+        (InvalidConfig(["memory: 9 GB", "or use --force"]),
+         ("invalid_hyperparameters", "memory: 9 GB", "hyperparameters")),
+        (InvalidData("these are pairs", hint="Look at them. Use --method dpo."),
+         ("invalid_training_file", "these are pairs. Look at them.", "training_file")),
+    ):  # fmt: skip
+        assert _told(registry, home, job, error) == told
+
+
+def made(registry: Registry, base: Base, **hyperparameters: Any) -> Job:
+    rows = "".join(f"{json.dumps(row)}\n" for row in chats(40)).encode()
+    file = registry.files.add(io.BytesIO(rows), "train.jsonl", namespaces=None)
+    wanted = JobWanted(
+        model="tiny",
+        base=base,
+        method="supervised",
+        training_file=file.id,
+        validation_file=None,
+        adapter="colours",
+        namespace=None,
+        suffix=None,
+        continue_from=None,
+        hyperparameters=hyperparameters,
+        seed=0,
+        metadata=None,
+    )
+    return registry.jobs.create(wanted)
 
 
 def checkpoints_of(registry: Registry, run: str) -> int:
@@ -392,6 +418,65 @@ async def test_lists_of_jobs_and_events_come_in_pages(idle: AsyncOpenAI) -> None
     assert (await jobs.checkpoints.list(made[0])).data == []
     with pytest.raises(BadRequestError, match="used by a job"):
         await idle.files.delete(training)
+
+
+class Lossy(httpx2.AsyncHTTPTransport):
+    """The answer to the first request that makes a job gets lost on its way."""
+
+    lost = 0
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        answer = await super().handle_async_request(request)
+        if request.url.path.endswith("/jobs") and request.method == "POST" and not self.lost:
+            self.lost += 1
+            await answer.aclose()
+            raise httpx2.ReadTimeout("lost")
+        return answer
+
+
+async def test_a_job_whose_answer_was_lost_is_not_made_twice(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client asks again by itself, and is told of the job that it has made. Asked for anew, or
+    with anything else, it is another job."""
+    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.01)
+    transport = Lossy()
+    async with AsyncOpenAI(
+        base_url=f"{gateway.url}/v1",
+        api_key="none",
+        max_retries=1,
+        http_client=httpx2.AsyncClient(transport=transport),
+    ) as client:
+        jobs = client.fine_tuning.jobs
+        asked: dict[str, Any] = {"model": "tiny", "training_file": await upload(client, chats(2))}
+        first = await jobs.create(**asked)
+        assert transport.lost == 1
+        assert [job.id async for job in jobs.list()] == [first.id]
+        again: Any = {"extra_headers": {"x-stainless-retry-count": "1"}}
+        assert (await jobs.create(**asked, **again)).id == first.id
+        anew = [await jobs.create(**asked)]
+        for other in ({"seed": first.seed ^ 1}, {"suffix": "x"}, {"metadata": {"a": "b"}}):
+            anew.append(await jobs.create(**asked, **other, **again))
+        assert len({first.id, *(job.id for job in anew)}) == 5
+        with Registry.open(gateway.home) as registry:
+            registry._db.execute("UPDATE jobs SET created_at = '2026-01-01T00:00:00.000Z'")
+        assert (await jobs.create(**asked, **again)).id not in {first.id, anew[0].id}
+
+
+async def test_a_file_that_expires_while_its_job_waits_is_there_for_it(
+    idle: AsyncOpenAI, gateway: Gateway
+) -> None:
+    """Once no job that is not over needs it, it is gone."""
+    training = await upload(idle, chats(20))
+    job = await idle.fine_tuning.jobs.create(model="tiny", training_file=training)
+    with Registry.open(gateway.home) as registry:
+        registry._db.execute("UPDATE files SET expires_at = '2026-01-01T00:00:00.000Z'")
+        await upload(idle, chats(2))
+        assert _config(registry, registry.jobs.get(job.id)).data[0].is_file()
+    assert (await idle.files.retrieve(training)).id == training
+    await idle.fine_tuning.jobs.cancel(job.id)
+    with pytest.raises(NotFoundError):
+        await idle.files.retrieve(training)
 
 
 async def test_a_key_of_a_namespace_has_jobs_of_its_own(gateway: Gateway, keys: Keys) -> None:
