@@ -19,10 +19,11 @@ from train.formats_files import kept_name
 from train.formats_map import known_field
 from train.overlong import Overlong
 from train.presets import BETA, PREFERENCES, BaseFacts, Method, PresetName, choose
-from train.sweepplan import parse_sweep
+from train.sweepplan import AskedSweep, parse_sweep
 
 T = TypeVar("T")
 REPORT_PROMPTS = 64
+_ANY_RANK = 16  # to see whether a rank may be set at all
 
 
 def _adapter_name(text: str) -> str:
@@ -128,9 +129,19 @@ class TrainConfig(BaseModel):
     def _method_reads_its_settings(self) -> Self:
         """A setting that the method or the parent would overrule is refused, never ignored."""
         problems = [f"{name}: {reason}" for name, wrong, reason in _misplaced(self) if wrong]
+        if not problems and self.sweep is not None:
+            problems = self._sweep_problems(parse_sweep(self.sweep))
         if problems:
             raise ValueError("\n".join(problems))
         return self
+
+    def _sweep_problems(self, asked: AskedSweep) -> list[str]:
+        """What is wrong with the runs of a sweep; its values win over a value that is set."""
+        plain = self.model_dump(mode="json", exclude={"sweep"})
+        values = (_ANY_RANK,) if asked.values is None and asked.key == "rank" else asked.values
+        lines = (line for value in values or () for line in
+                 type(self).problems({**plain, asked.key: value}))  # fmt: skip
+        return [f"sweep: {line}" for line in dict.fromkeys(lines)]
 
     @classmethod
     def load(cls, path: Path | None, overrides: Mapping[str, Any]) -> Self:
@@ -266,7 +277,7 @@ def settle(
         continue_from=config.continue_from,
         rank=rank,
         # A difference of weights is factored as it is, at scale 1.
-        alpha=rank if full else config.alpha or rank * preset.alpha_over_rank,
+        alpha=rank if full else config.alpha or preset.alpha(rank, rslora=config.rslora),
         rslora=config.rslora,
         dropout=config.dropout,
         learning_rate=config.learning_rate or preset.rate(base, config.method),
@@ -300,7 +311,7 @@ def _misplaced(config: TrainConfig) -> list[tuple[str, bool, str]]:
     trains_none = "goes with an adapter that is trained, and method full trains the base's weights"
     no_adapter = "a base of its own has no adapter: leave it out, or set publish_as: adapter"
     given = config.beta is not None
-    parents = "is the parent's when `continue_from` is given: leave it out"
+    parents = "is the parent's when `continue_from` (--from) is given: leave it out"
     continues = config.continue_from is not None
     return [
         ("rank", continues and config.rank is not None, parents),

@@ -63,8 +63,12 @@ def with_adapter(base: Any, adapter: Path) -> Any:
     return put_on(base, adapter).eval()
 
 
-def put_on(base: Any, adapter: Path, *, trainable: bool = False) -> Any:
+def put_on(
+    base: Any, adapter: Path, *, trainable: bool = False, dropout: float | None = None
+) -> Any:
     """A loaded base with every tensor of an adapter's file on it, whatever its config targets.
+
+    `dropout` is what it is trained on with; None is what the file's config says.
 
     Raises:
         TrainingError: as `with_adapter` does.
@@ -74,7 +78,10 @@ def put_on(base: Any, adapter: Path, *, trainable: bool = False) -> Any:
     try:
         with quiet():
             modules = dict(base.named_modules())
-            config = LoraConfig(**lora_settings(read_adapter(adapter), modules))
+            given = lora_settings(read_adapter(adapter), modules)
+            if dropout is not None:
+                given["lora_dropout"] = dropout
+            config = LoraConfig(**given)
             return PeftModel.from_pretrained(
                 base, str(adapter), config=config, is_trainable=trainable
             )

@@ -46,7 +46,7 @@ def lora_model(settings: Settings, source: str, parent: Path | None) -> Any:
     """Base and trainable adapter; raises as `prepared_base`, and TrainingError for the parent's."""
     model = prepared_base(settings, source)
     if parent is not None:
-        return put_on(model, parent, trainable=True)
+        return put_on(model, parent, trainable=True, dropout=settings.dropout)
     return get_peft_model(model, lora_config(settings))
 
 

@@ -115,7 +115,7 @@ def _settled(
     home: Home, config: TrainConfig, inputs: Inputs, progress: Report
 ) -> tuple[Settings, LintReport]:
     facts = BaseFacts.of(inputs.base)
-    settings = _settle(config, inputs, facts, None)
+    settings = _settle(config, inputs, facts, len(inputs.dataset), None)
     report = lint_of(inputs, settings, progress)
     if is_launched(settings):
         import torch
@@ -125,8 +125,9 @@ def _settled(
         from train.full import require_room
 
         require_room(settings, facts.parameters, home.runs)
-    # Again, now that the tokens are counted: the preset may be another.
-    return _settle(config, inputs, facts, report.tokens), report
+    # Again, now that the tokens are counted, of the rows that are left: the preset may be another.
+    left = len(fitting(inputs.dataset, report, settings.overlong))
+    return _settle(config, inputs, facts, left, report.tokens), report
 
 
 def planned_from(
@@ -140,7 +141,7 @@ def planned_from(
     taken = preflight(
         inputs.base,
         settings,
-        rows=len(inputs.dataset),
+        rows=len(fitting(inputs.dataset, report, settings.overlong)),
         tokens=report.tokens,
         room=room(),
         bf16=compute_dtype().itemsize == 2,
@@ -152,13 +153,17 @@ def planned_from(
 
 
 def _settle(
-    config: TrainConfig, inputs: Inputs, facts: BaseFacts, tokens: TokenStatistics | None
+    config: TrainConfig,
+    inputs: Inputs,
+    facts: BaseFacts,
+    rows: int,
+    tokens: TokenStatistics | None,
 ) -> Settings:
     settings = settle(
         config,
         base_name=inputs.base.name,
         base=facts,
-        rows=len(inputs.dataset),
+        rows=rows,
         learned=tokens.trained if tokens else None,
     )
     if inputs.parent_folder is None:

@@ -104,7 +104,7 @@ def prepare_preference(
         validation_set = _dataset(chat, validation_rows) if validation_rows else None
         model = prepared_base(settings, base_source)
         if parent is not None:
-            model = put_on(model, parent, trainable=True)
+            model = put_on(model, parent, trainable=True, dropout=settings.dropout)
         trainer = _trainer(
             work,
             model,

@@ -29,7 +29,7 @@ thumb of this project, not of a source. DPO and KTO: beta 0.1 as in the papers (
 
 import json
 from dataclasses import dataclass
-from math import prod
+from math import prod, sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -117,6 +117,10 @@ class Preset:
             return self.preference_rate
         lora = learning_rate(base) if self.learning_rate is None else self.learning_rate
         return float(f"{lora * _FULL_SHARE:.1e}") if method == "full" else lora
+
+    def alpha(self, rank: int, *, rslora: bool = False) -> int:
+        """For the same scale of the update with rsLoRA, alpha / sqrt(rank), as without it."""
+        return max(1, round(self.alpha_over_rank * (sqrt(rank) if rslora else rank)))
 
     def rounds(self, method: Method = "sft") -> int:
         """Epochs."""

@@ -162,8 +162,11 @@ def _run(
 
 
 def _tried(value: Value, run: Run) -> Tried:
-    metrics = (run.lineage or {}).get("metrics") or {}
-    return Tried(value, run.id, metrics.get("validation_loss"), run.error)
+    facts = run.lineage or {}
+    loss = (facts.get("metrics") or {}).get("validation_loss")
+    # Of a full fine-tuning that is factored, what counts is the adapter's: it is what is published.
+    factored = (facts.get("factored") or {}).get("loss") or {}
+    return Tried(value, run.id, factored.get("adapter", loss), run.error)
 
 
 def _said(one: Tried) -> str:

@@ -16,6 +16,9 @@ _MARKER = re.compile(r"\{%-?\s*generation\s*-?%\}")
 
 Tools = Sequence[dict[str, Any]]
 
+_TOLD = ("name", "description", "parameters")  # of a tool's function, also where they are null
+_TOOL_FACTS = (*_TOLD, "strict", "defer_loading")
+
 
 class Template:
     """The chat template that a tokenizer brings; raises what the template raises."""
@@ -43,7 +46,7 @@ class Template:
 
         rendered: Any = render_jinja_template(
             conversations=[spelled(messages)],
-            tools=list(tools) or None,
+            tools=served(tools),
             chat_template=self._source(tools),
             return_assistant_tokens_mask=True,
             **self._tokenizer.special_tokens_map,
@@ -59,11 +62,38 @@ class Template:
         return str(
             self._tokenizer.apply_chat_template(
                 spelled(messages),
-                tools=list(tools) or None,
+                tools=served(tools),
                 tokenize=False,
                 add_generation_prompt=prompt,
             )
         )
+
+
+def served(tools: Tools) -> list[Any] | None:
+    """Tools as vLLM hands them to a template, whatever order a file has them in.
+
+    It reads a request's tools into a form of its own: the type and the function; of that the name,
+    description and parameters, null where there are none, and `strict` and `defer_loading` where
+    they are set; nothing else (`ChatCompletionToolsParam` of vLLM 0.32). What it would refuse is
+    left as it is.
+    """
+    return [_served(tool) for tool in tools] or None
+
+
+def _served(tool: dict[str, Any]) -> dict[str, Any]:
+    function = tool.get("function")
+    if not isinstance(function, dict) or "name" not in function:
+        return tool
+    deferred = tool.get("defer_loading")
+    told = {key: function.get(key) for key in _TOOL_FACTS}
+    if deferred is not None and function.get("defer_loading") is None:
+        told["defer_loading"] = deferred
+    shown = {key: value for key, value in told.items() if key in _TOLD or value is not None}
+    return {
+        "type": tool.get("type", "function"),
+        "function": shown,
+        **({} if deferred is None else {"defer_loading": deferred}),
+    }
 
 
 def spelled(messages: Sequence[Message]) -> list[dict[str, Any]]:

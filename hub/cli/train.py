@@ -125,9 +125,9 @@ def _asked(registry: "Registry", config: Path | None, overrides: dict[str, Any])
     problems = TrainConfig.problems(raw)
     missing = not_there(raw, [base.name for base in registry.bases.all()])
     # One thing that is missing, and nothing else, is told by whoever looks for it, and better.
-    if len(problems) + len(missing) > 1:
+    if problems or len(missing) > 1:
         raise InvalidConfig([*problems, *missing], where=str(config) if config else None)
-    return TrainConfig.load(config, overrides)
+    return TrainConfig.model_validate(raw)  # the file is read once: it may be a pipe
 
 
 def _left(registry: "Registry", asked: "TrainConfig") -> "Run | None":

@@ -1,12 +1,14 @@
 """Configs: flags win over files, presets fill the rest, and all problems come at once."""
 
+import os
 import shlex
 from pathlib import Path
 
 import pytest
 
-from hub.cli.train import train
+from hub.cli.train import _asked, train
 from hub.errors import InvalidConfig, InvalidData
+from hub.registry import Registry
 from train.config import Settings, TrainConfig, settle
 from train.presets import BaseFacts, choose, learning_rate
 
@@ -125,6 +127,27 @@ def test_settings_have_nothing_left_open() -> None:
     assert (settings.learning_rate, settings.max_length) == (5e-3, 1024)
     assert None not in {settings.epochs, settings.batch_size, settings.warmup_ratio}
     assert Settings.from_json(settings.to_json()) == settings
+
+
+def test_a_config_may_be_a_pipe(registry: Registry) -> None:
+    """It is read once: read again, a pipe is empty, and its settings would be gone quietly."""
+    reader, writer = os.pipe()
+    os.write(writer, b"dropout: 0.25\ndata: x.jsonl\n")
+    os.close(writer)
+    asked = _asked(registry, Path(f"/dev/fd/{reader}"), {"adapter": "a"})
+    os.close(reader)
+    assert (asked.dropout, asked.adapter) == (0.25, "a")
+
+
+@pytest.mark.parametrize(("rank", "alpha"), [(4, 4), (16, 8), (64, 16)])
+def test_rslora_keeps_the_scale_of_the_preset(rank: int, alpha: int) -> None:
+    """alpha / sqrt(rank) is two, as alpha / rank is without it: a larger one diverges."""
+    given = {"adapter": "a", "data": "x.jsonl", "rank": rank, "rslora": True}
+    settings = settle(TrainConfig.load(None, given), base_name="starter", base=TINY, rows=400)
+    assert settings.alpha == alpha
+    assert settings.alpha / rank**0.5 == 2
+    set_by_hand = TrainConfig.load(None, {**given, "alpha": 5})
+    assert settle(set_by_hand, base_name="starter", base=TINY, rows=400).alpha == 5
 
 
 def test_a_length_that_the_base_cannot_read_is_refused() -> None:

@@ -13,6 +13,7 @@ from tests.train.conftest import Maker, chat, chats, dataset
 from train.config import TrainConfig
 from train.lint import lint
 from train.overlong import Overlong, fitting
+from train.plan import planned, settled
 from train.progress import Progress
 from train.rows import Message
 from train.run import run_training
@@ -71,6 +72,22 @@ def test_rows_left_out_and_cut_are_told_and_kept_in_the_lineage(
     assert [note.split(" rows: ")[0] for note in told if " rows: " in note] == (
         ["2 of 42"] if mode == "drop" else ["1 of 42", "1 of 42"]
     )
+
+
+def test_the_preset_is_chosen_by_the_rows_that_are_left(
+    registry: Registry,
+    home: Home,
+    asked: TrainConfig,
+    jsonl: Maker,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """42 rows of which two are left out are 40."""
+    monkeypatch.setattr("train.presets.TINY_PARAMETERS", 0)
+    monkeypatch.setattr("train.presets._STYLE_ROWS", 41)
+    plan = planned(registry, home, config(asked, jsonl(ROWS), "drop"), lambda _: None)
+    assert (plan.settings.preset, plan.settings.preset_reason) == ("style", "40 rows, under 41")
+    cut = settled(registry, home, config(asked, jsonl(ROWS), "truncate"), lambda _: None)
+    assert cut.preset == "task"
 
 
 def test_a_cut_row_has_something_to_learn(model_folder: Path) -> None:

@@ -281,11 +281,26 @@ def test_what_quantize_rslora_and_dropout_set(trained: Trained) -> None:
     plain = layer()
     assert not isinstance(plain.get_base_layer(), Linear4bit)
     assert plain.scaling["default"] == 2.0
-    quantized = layer(quantize="nf4", rslora=True, dropout=0.25)
+    quantized = layer(quantize="nf4", rslora=True, alpha=8, dropout=0.25)
     assert isinstance(quantized.get_base_layer(), Linear4bit)
     assert quantized.get_base_layer().weight.quant_type == "nf4"
     assert quantized.scaling["default"] == 4.0  # 8 / sqrt(4)
     assert quantized.lora_dropout["default"].p == 0.25
+
+
+def test_dropout_is_the_runs_and_not_the_parents(trained: Trained, tmp_path: Path) -> None:
+    """A continued adapter drops out what the run was told to, whatever the version began with."""
+    parent = tmp_path / "parent"
+    shutil.copytree(trained.result.adapter, parent)
+    facts = json.loads((parent / ADAPTER_CONFIG).read_text()) | {"lora_dropout": 0.5}
+    (parent / ADAPTER_CONFIG).write_text(json.dumps(facts))
+    for dropout in (0.0, 0.25):
+        settings = make_settings(continue_from="colours@1", rank=None, dropout=dropout)
+        model = lora_model(replace(settings, rank=4), trained.base, parent)
+        assert model.peft_config["default"].lora_dropout == dropout
+        assert {module.p for name, module in model.named_modules()
+                if name.endswith("lora_dropout.default") and hasattr(module, "p")} == (
+            {dropout} if dropout else set())  # fmt: skip
 
 
 def test_a_base_that_is_not_there_is_refused(trained: Trained, tmp_path: Path) -> None:

@@ -56,6 +56,36 @@ def test_a_sweep_without_validation_is_refused() -> None:
         TrainConfig.load(None, {"adapter": "a", "data": "x", "sweep": "lr", "validation": 0})
 
 
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"sweep": "lr=nan,1e-3,5"}, r"sweep: learning_rate: nan .*\n.*sweep: learning_rate: 5"),
+        ({"sweep": "rank=4,8", "continue_from": "a@1"}, "sweep: rank: is the parent's"),
+        ({"sweep": "rank", "continue_from": "a@1"}, "sweep: rank: is the parent's"),
+        ({"sweep": "alpha=4,8", "method": "full"}, "sweep: alpha: goes with an adapter"),
+    ],
+)
+def test_values_are_checked_with_the_config(given: dict[str, str], problem: str) -> None:
+    """So a dry run refuses them too, and all of them at once; a value that is set is no fault."""
+    with pytest.raises(InvalidConfig, match=problem):
+        TrainConfig.load(None, {"adapter": "a", "data": "x", **given})
+    TrainConfig.load(None, {"adapter": "a", "data": "x", "rank": 8, "sweep": "rank=4,16"})
+
+
+def test_a_full_fine_tuning_is_judged_by_what_is_published(
+    registry: Registry, home: Home, asked: TrainConfig
+) -> None:
+    """The full models of two ranks are the same; their adapters are not, and the better is kept."""
+    full = {"method": "full", "learning_rate": 0.005, "rank": None}
+    config = swept(asked, "rank=1,16").model_copy(update=full)
+    outcome = run_sweep(registry, home, config, progress=ignore)
+    one, other = (tried.validation_loss for tried in outcome.tried)
+    assert one is not None
+    assert other is not None
+    assert other < one
+    checked(registry, home, outcome)
+
+
 def swept(asked: TrainConfig, sweep: str) -> TrainConfig:
     return asked.model_copy(update={"sweep": sweep, "epochs": 1})
 

@@ -3,6 +3,7 @@
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -129,6 +130,31 @@ def test_tools_are_rendered_by_a_template_that_can(model_folder: Path, tmp_path:
     row = replace(CALLS, tools=(TOOL,))
     assert learned(chat, row) == 'look{"at": "car"}<|im_end|>It is red.<|im_end|>'
     assert '"name": "look"' in chat.tokenizer.decode(chat.encode(row).ids)
+
+
+@pytest.mark.parametrize(
+    ("tool", "shown"),
+    [
+        (
+            {"function": {"strict": True, "parameters": {}, "name": "f"}, "type": "function"},
+            '{"type": "function", "function": {"name": "f", "description": null, "parameters": {},'
+            ' "strict": true}}',
+        ),
+        (
+            {"type": "function", "function": {"name": "f", "description": "d", "returns": "x"}},
+            '{"type": "function", "function": {"name": "f", "description": "d", '
+            '"parameters": null}}',
+        ),
+        ({"type": "function", "function": {"args": "?"}}, '{"args": "?"}'),
+    ],
+)
+def test_tools_are_shown_as_a_server_shows_them(
+    model_folder: Path, tmp_path: Path, tool: dict[str, Any], shown: str
+) -> None:
+    """vLLM reads them into a form of its own, whatever order and fields they come in."""
+    chat = ChatTokenizer.load(with_template(model_folder, tmp_path, KNOWS_TOOLS))
+    assert shown in chat.prompt_text(TURNS.prompt[:2], [tool])
+    assert shown in chat.tokenizer.decode(chat.encode(replace(TURNS, tools=(tool,))).ids)
 
 
 def test_prompt_is_what_a_server_renders(model_folder: Path) -> None:
