@@ -23,6 +23,8 @@ from train.samples import Sample
 from train.told import told
 from train.verdict import verdict
 
+_HELD_OUT = "<h2>Held-out rows, base against tuned</h2>"
+
 
 def finish_report(
     folder: Path, lineage: Mapping[str, Any], history: Sequence[Point], examined: Examined
@@ -91,14 +93,10 @@ def _curves(history: Sequence[Point], lineage: Mapping[str, Any]) -> str:
     wide, narrow = (loss_chart(history, best, width=width) for width in (WIDE, NARROW))
     if not wide:
         return ""
-    legend = "".join(
-        f'<span><i class="{colour}"></i>{text}</span>'
-        for colour, text in (
-            ("training", "training loss"),
-            ("validation", "validation loss"),
-            ("kept", "checkpoint kept"),
-        )
-    )
+    drawn = [("training", "training loss")]
+    if any(point.validation_loss is not None for point in history):
+        drawn += [("validation", "validation loss"), ("kept", "checkpoint kept")]
+    legend = "".join(f'<span><i class="{colour}"></i>{text}</span>' for colour, text in drawn)
     return (
         f"<h2>{escape(loss_title(lineage))}</h2>"
         f'<div class="card"><div class="wide">{wide}</div><div class="narrow">{narrow}</div>'
@@ -108,13 +106,17 @@ def _curves(history: Sequence[Point], lineage: Mapping[str, Any]) -> str:
 
 def _samples(samples: Sequence[Sample], lineage: Mapping[str, Any]) -> str:
     if not samples:
-        return ""
+        why = (
+            "none were asked for (report_prompts: 0)"
+            if not lineage["config"].get("report_prompts", True)
+            else "no rows were held out"
+        )
+        return f'{_HELD_OUT}<p class="soft">There are none to read: {why}.</p>'
     most = lineage["memorisation"]["most_new_tokens"]
     cards = "".join(_sample(sample) for sample in samples)
     return (
-        "<h2>Held-out rows, base against tuned</h2>"
-        f'<p class="soft">Greedy, {most} new tokens at most; neither was trained on these.</p>'
-        f"{cards}"
+        f'{_HELD_OUT}<p class="soft">Greedy, {most} new tokens at most; neither was trained on'
+        f" these.</p>{cards}"
     )
 
 

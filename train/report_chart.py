@@ -30,7 +30,7 @@ def loss_chart(history: Sequence[Point], best_step: int, *, width: int = WIDE) -
     parts = [
         f'<svg viewBox="0 0 {width} {_HEIGHT}" role="img" aria-label="Loss by step">',
         *scale.axes(),
-        f'<path class="line training" d="{scale.path(_thinned(training))}"/>',
+        scale.training(_thinned(training)),
     ]
     if validation:
         parts.append(f'<path class="line validation" d="{scale.path(validation)}"/>')
@@ -60,6 +60,13 @@ class _Scale:
         spots = [f"{self.x(step):.1f},{self.y(loss):.1f}" for step, loss in points]
         return "M" + " L".join(spots)
 
+    def training(self, points: Sequence[tuple[int, float]]) -> str:
+        """A line, which a single step does not make."""
+        if len(points) > 1:
+            return f'<path class="line training" d="{self.path(points)}"/>'
+        ((step, loss),) = points
+        return f'<circle class="single" cx="{self.x(step):.1f}" cy="{self.y(loss):.1f}" r="3.5"/>'
+
     def dot(self, step: int, loss: float, *, kept: bool) -> str:
         text = f"step {step}: validation loss {loss:.4f}{', kept' if kept else ''}"
         return (
@@ -78,8 +85,8 @@ class _Scale:
                 f'y2="{y:.1f}"/>'
                 f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{loss:.2g}</text>'
             )
-            step = round(self._steps * tick / _TICKS)
-            anchor = "end" if tick == _TICKS else "middle"
+        for step in sorted({round(self._steps * tick / _TICKS) for tick in range(_TICKS + 1)}):
+            anchor = "end" if step == self._steps else "middle"
             parts.append(
                 f'<text x="{self.x(step):.1f}" y="{_HEIGHT - 12}" '
                 f'text-anchor="{anchor}">{step}</text>'

@@ -76,4 +76,4 @@ def _table(rows: Sequence[tuple[str, ...]]) -> str:
     lines = "".join(
         "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in body
     )
-    return f"<table><tr>{cells}</tr>{lines}</table>"
+    return f'<table class="figures"><tr>{cells}</tr>{lines}</table>'

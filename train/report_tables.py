@@ -16,7 +16,7 @@ def cost_section(lineage: Mapping[str, Any]) -> str:
         "Validation loss": "none" if validation is None else f"{validation:.4g}",
         "Training loss": f"{metrics['train_loss']:.4g}",
         "Epoch kept": f"{metrics['best_epoch']:g} of {lineage['config']['epochs']}",
-        "Effect (mean KL)": f"{effect['mean_kl']:.2f} nats",
+        "Effect (mean KL)": f"{effect['mean_kl']:.2g} nats",
         "Tokens": f"{metrics['tokens']:,}",
         "Time": f"{metrics['seconds']:.0f} s",
         "Peak memory": f"{metrics['peak_memory'] / _MEBIBYTE:,.0f} MiB",
@@ -61,7 +61,8 @@ def lint_section(lint: Mapping[str, Any]) -> str:
         for finding in lint["findings"]
     )
     found = (
-        f"<table><tr><th>Severity</th><th>Rule</th><th>What</th><th>Rows</th></tr>{rows}</table>"
+        f'<table class="lint"><tr><th>Severity</th>'
+        f"<th>Rule</th><th>What</th><th>Rows</th></tr>{rows}</table>"
         if rows
         else "<p>The lint found nothing.</p>"
     )

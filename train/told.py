@@ -12,7 +12,12 @@ from hub.evaluation.statistics import wilson
 
 State = Literal["good", "bad", "open"]
 
-_KNOWN_VERDICTS: dict[str, State] = {"fits": "good", "overfits": "bad", "underfits": "bad"}
+_KNOWN_VERDICTS: dict[str, State] = {
+    "fits": "good",
+    "diverged": "bad",
+    "overfits": "bad",
+    "underfits": "bad",
+}
 _JOULES_PER_WH = 3600.0
 
 
@@ -30,6 +35,15 @@ def told(lineage: Mapping[str, Any]) -> list[Told]:
     """All that there is to say, most important first."""
     parts = (_learning(lineage), memorising(lineage), forgetting(lineage), _data(lineage))
     return [part for part in parts if part is not None]
+
+
+def warned(lineage: Mapping[str, Any]) -> list[str]:
+    """What there is to be warned of, a line each; the data's own warnings came before."""
+    return [
+        f"{one.title.lower()}: {one.word}. {one.words}"
+        for one in told(lineage)
+        if one.state == "bad" and one.title != "Data"
+    ]
 
 
 def _learning(lineage: Mapping[str, Any]) -> Told | None:

@@ -1,5 +1,6 @@
 """How a training went, in a sentence: read from the losses alone.
 
+    diverged   the losses ended well above the one that training began with
     overfits   validation got worse while training went on, or is several times the training loss
     underfits  validation was still falling at the end, or has hardly fallen at all
     fits       it fell and levelled off
@@ -14,13 +15,16 @@ from typing import Literal
 
 from train.progress import Point
 
-Kind = Literal["overfits", "underfits", "fits", "unknown"]
+Kind = Literal["diverged", "overfits", "underfits", "fits", "unknown"]
 
 # A fall of the last step by less than this share of the loss counts as level.
 _LEVEL = 0.02
 _TOO_LATE = 1.1
 # Validation this many times the training loss, and by so many nats, is a gap worth a word.
 _GAP, _GAP_NATS = 2.0, 0.1
+# A loss this many times the first one was not made better by training.
+_WORSE = 1.25
+_FEWEST = 4
 # Less of the first training loss than this was taken off by all of the training.
 _HARDLY = 0.1
 
@@ -39,6 +43,8 @@ def verdict(history: Sequence[Point]) -> Verdict:
         for point in history
         if point.validation_loss is not None
     ]
+    if diverged := _diverged(history):
+        return Verdict("diverged", diverged)
     if not evaluations:
         return Verdict(
             "unknown",
@@ -70,6 +76,21 @@ def verdict(history: Sequence[Point]) -> Verdict:
             "at the end: more epochs may help.",
         )
     return Verdict("fits", _course(evaluations, epoch, best))
+
+
+def _diverged(history: Sequence[Point]) -> str:
+    """A sentence where the losses were well above the first one: all of the last quarter, and, of
+    those to validate on, every one."""
+    trained = [point.loss for point in history if point.loss is not None]
+    if len(trained) < _FEWEST or trained[0] <= _LEVEL:
+        return ""
+    validated = [p.validation_loss for p in history if p.validation_loss is not None]
+    if min([*trained[-(len(trained) // 4) :], *validated]) < _WORSE * trained[0]:
+        return ""
+    return (
+        f"The loss began at {trained[0]:.3g} and ended at {trained[-1]:.3g}: training made the "
+        "model worse. Lower learning_rate."
+    )
 
 
 def _course(evaluations: Sequence[tuple[float, float]], epoch: float, best: float) -> str:

@@ -26,6 +26,7 @@ def finish(
     from hub.cli.effect import ModelEffect
     from hub.cli.versions import publish_run, report_published
     from hub.local import LocalHub
+    from train.told import warned
 
     lineage = run.lineage or {}
     metrics = lineage.get("metrics", {})
@@ -39,6 +40,8 @@ def finish(
     loss = metrics.get("validation_loss")
     validated = "" if loss is None else f", validation loss {loss:.3f}"
     note(f"trained in {metrics.get('seconds', 0):.0f} s{validated}")
+    for line in warned(lineage):
+        note(f"warning: {line}")
     hint(f"report: {report}")
     if run.config.get("publish_as") == "base":
         _finish_base(registry, home, run, no_publish=no_publish, as_json=as_json, facts=facts)

@@ -1,8 +1,11 @@
 """`hub runs show`: the facts of a finished run's report in the terminal and as JSON."""
 
+from dataclasses import replace
+
 import pytest
 
 from hub.card import render_card
+from hub.cli.trained import finish
 from hub.home import Home
 from hub.manifest import FileEntry, Manifest
 from hub.records import Base, Version
@@ -50,6 +53,20 @@ def test_it_says_what_the_report_says(run: str, home: Home) -> None:
     assert [point["step"] for point in facts["report"]["curves"]] == [5, 5, 10, 10]
     assert facts["report"]["samples"][0]["data"] == "The red one."
     assert facts["report"]["repeated"][0]["repeated"] == "secret text"
+
+
+def test_the_end_of_a_training_warns_of_what_the_report_says(
+    run: str, registry: Registry, home: Home, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is bad, on stderr and with the advice; not what is good, nor the data's own warnings."""
+    finished = replace(registry.ledger.run(run), config={"publish": False})
+    finish(registry, home, finished, as_json=True)
+    warnings = [line for line in capsys.readouterr().err.splitlines() if "warning: " in line]
+    assert [line.split(". ")[0] for line in warnings] == [
+        "warning: learning: underfits",
+        "warning: forgetting: forgets",
+    ]
+    assert "more epochs may help" in warnings[0]
 
 
 def test_the_lineage_outlives_the_folder(run: str, home: Home) -> None:

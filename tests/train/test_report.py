@@ -103,7 +103,8 @@ def test_report_stands_alone_and_escapes_everything() -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_report_fits_a_phone(scheme: Any, tmp_path: Path) -> None:
-    """At 360 pixels nothing is wider than the screen, and the chart's text is of a size to read."""
+    """At 360 pixels nothing is wider than the screen, and the chart's text is of a size to read; a
+    finding's words have the whole width."""
     (tmp_path / "report.html").write_text(nasty_page(), encoding="utf-8")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=find())
@@ -111,17 +112,19 @@ def test_report_fits_a_phone(scheme: Any, tmp_path: Path) -> None:
         requests: list[str] = []
         page.on("request", lambda request: requests.append(request.url))
         page.goto((tmp_path / "report.html").as_uri())
-        wide, background, heights = page.evaluate(
+        wide, background, heights, reason = page.evaluate(
             """[
                 document.documentElement.scrollWidth,
                 getComputedStyle(document.body).backgroundColor,
                 [...document.querySelectorAll("svg text")].map(
                     one => one.getBoundingClientRect().height
                 ),
+                document.querySelector(".lint td:nth-child(3)").clientWidth,
             ]"""
         )
         browser.close()
     assert wide == 360
+    assert reason > 300
     assert min(height for height in heights if height) > 9
     assert (int(background[4:].split(",")[0]) < 128) is (scheme == "dark")
     assert len(requests) == 1
@@ -134,6 +137,19 @@ def test_chart_marks_the_checkpoint_that_was_kept() -> None:
     assert chart.count('class="dot kept"') == 1
     assert "step 10: validation loss 1.2000, kept" in chart
     assert "nan" not in chart
+
+
+def test_a_run_of_one_step_without_validation_shows_what_there_is() -> None:
+    """Its one loss as a dot, each step once on the axis, a legend of what is drawn, and why there
+    are no samples."""
+    lineage = {**LINEAGE, "metrics": {**LINEAGE["metrics"], "validation_loss": None}}
+    page = render(lineage, [Point(1, 1.0, 2.0, None)], Examined({}))
+    assert page.count('<circle class="single"') == 2
+    assert page.count('anchor="middle">0</text>') == 2  # of the wide chart and of the narrow one
+    assert page.count('anchor="end">1</text>') == 2
+    assert "training loss" in page
+    assert "validation loss</span>" not in page
+    assert "There are none to read: no rows were held out." in page
 
 
 def test_long_curves_are_thinned() -> None:
@@ -168,10 +184,15 @@ def level(*losses: float) -> list[Point]:
         (curve(2.0, 1.0, 1.5), "overfits", "rose after it, which is overfitting"),
         (gap(2.0, 1.0, 0.995), "overfits", "much better than new ones"),
         (gap(2.0), "overfits", "much better than new ones"),
+        ([Point(1, 0.2, 2.0, None), *curve(9.0, 5.0, 7.0)], "diverged", "Lower learning_rate"),
+        ([Point(1, 0.2, 2.0, None), *curve(9.0, 5.0, 2.2)], "underfits", "hardly anything"),
+        ([Point(n, n / 4, 4.0 + n, None) for n in (-2, 2, 3, 4)], "diverged", "the model worse"),
+        ([Point(1, 0.2, 1.0, None), *gap(3.0, 2.0, 1.9)], "overfits", "better than new ones"),
     ],
 )
 def test_verdict_follows_the_curve(history: list[Point], kind: str, words: str) -> None:
-    """Overfitting, underfitting, fitting or unknown: the verdict says which, and why."""
+    """Diverging, overfitting, underfitting, fitting or unknown: the verdict says which,
+    and why."""
     given = verdict(history)
     assert given.kind == kind
     assert words in given.words
