@@ -99,7 +99,8 @@ def _to_alpaca(row: Row, as_text: bool) -> list[Record]:
     if any(message.tool_calls for message in messages):
         raise Unfit("it calls tools")
     *before, question, answer = messages
-    record |= {"instruction": question.content, "input": "", "output": answer.content}
+    instruction, given = question.joined_from or (question.content, "")
+    record |= {"instruction": instruction, "input": given, "output": answer.content}
     if before:
         said = [message.content for message in before]
         record["history"] = [list(pair) for pair in zip(said[::2], said[1::2], strict=True)]

@@ -29,8 +29,8 @@ from train.formats_map import Columns
 from train.lint_facts import Facts, identity
 from train.lint_labels import facts_labels, usual_spelling
 from train.lint_read import Fault, read_for_lint
-from train.lint_text import system_spellings, trimmed
-from train.rows import DataSet, Message, Row
+from train.lint_text import system_spellings, trimmed_message
+from train.rows import DataSet, Row
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,9 @@ def plan_fix(
 
     Raises:
         InvalidData: as reading them does, or when a source is of a kind that is not rewritten.
+        UsageError: when one file is given twice: each of its rows would be a copy of itself.
     """
+    _refuse_twice(sources)
     texts = [_bytes_of(source, stdin) for source in sources]
     piped = b"".join(raw for at, raw in zip(sources, texts, strict=True) if str(at) == "-")
     dataset, faults = read_for_lint(sources, columns=columns, stdin=io.BytesIO(piped))
@@ -111,13 +113,15 @@ def plan_fix(
 def write_fix(fix: Fix, *, output: Path | None) -> list[Path]:
     """Write the new texts to `output` (a file, or a folder for several), or over their sources.
 
-    A source that is replaced is kept as `FILE.orig`; if that name is taken, as `FILE.orig.2`.
+    A source that is replaced is kept as `FILE.orig`; if that name is taken, as `FILE.orig.2`. What
+    is at `output` already is never written over.
 
     Raises:
         UsageError: when several files would go into one, or standard input over itself.
-        InvalidData: when a place can't be written.
+        InvalidData: when a place can't be written, or there is a file.
     """
     targets = [_target(file, output, len(fix.files)) for file in fix.files]
+    _refuse_lossy(fix, targets, output)
     written: list[Path] = []
     for file, target in zip(fix.files, targets, strict=True):
         if output is None and not file.changed:
@@ -158,16 +162,11 @@ def mend(dataset: DataSet, *, ignore: Sequence[str] = ()) -> list[Mended]:
 def _whitespace(dataset: DataSet, places: Sequence[int]) -> dict[int, Row | None]:
     changed: dict[int, Row | None] = {}
     for at, row in zip(places, dataset.rows, strict=True):
-        messages = tuple(map(_trimmed, row.messages))
-        rejected = tuple(map(_trimmed, row.rejected))
+        messages = tuple(map(trimmed_message, row.messages))
+        rejected = tuple(map(trimmed_message, row.rejected))
         if (messages, rejected) != (row.messages, row.rejected):
             changed[at] = replace(row, messages=messages, rejected=rejected)
     return changed
-
-
-def _trimmed(message: Message) -> Message:
-    text = trimmed(message.content)
-    return message if text == message.content else replace(message, content=text)
 
 
 def _system(dataset: DataSet, places: Sequence[int]) -> dict[int, Row | None]:
@@ -236,11 +235,17 @@ def _bytes_of(source: Path | str, stdin: IO[bytes] | None) -> bytes:
         except OSError as error:
             reason = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
             raise InvalidData(f"can't be read: {reason}", where=str(source)) from error
-    if data is None or kind == "parquet" or data[:4] == b"PAR1" or data[:2] == b"\x1f\x8b":
+    if data is not None and data[:2] == b"\x1f\x8b":
         raise InvalidData(
-            "Parquet, compressed files and data sets of the Hub are not rewritten",
+            "compressed files are not rewritten",
             where=source_name(source),
-            hint=f"Make a file of it first: `hub data convert {source} -o rows.jsonl`.",
+            hint="Unpack it first: gunzip FILE, or gzip -cd into a pipe and lint `-`.",
+        )
+    if data is None or kind == "parquet" or data[:4] == b"PAR1":
+        raise InvalidData(
+            "Parquet and data sets of the Hub are not rewritten",
+            where=source_name(source),
+            hint=f"Make a file of it first: `hub data convert {source} --to FORMAT -o rows.jsonl`.",
         )
     return data
 
@@ -263,6 +268,33 @@ def _target(file: Edited, output: Path | None, count: int) -> Path:
             )
         return output / Path(file.file).name
     return output
+
+
+def _refuse_twice(sources: Sequence[Path | str]) -> None:
+    seen: dict[Path, str] = {}
+    for source in sources:
+        file = Path(source).resolve()
+        if file in seen:
+            raise UsageError(f"'{source}' is the same file as '{seen[file]}': give it once")
+        seen[file] = str(source)
+
+
+def _refuse_lossy(fix: Fix, targets: Sequence[Path], output: Path | None) -> None:
+    """Refuse before the first is written what would be lost under a name that is taken."""
+    by_target: dict[Path, str] = {}
+    for file, target in zip(fix.files, targets, strict=True):
+        if target in by_target:
+            raise UsageError(
+                f"'{by_target[target]}' and '{file.file}' would both become '{target}'",
+                hint="Mend them one after the other.",
+            )
+        by_target[target] = file.file
+        if output is not None and target.exists():
+            raise InvalidData(
+                "the file exists",
+                where=str(target),
+                hint="Give another name; --in-place replaces what was read, and keeps it as .orig.",
+            )
 
 
 def _write(target: Path, text: bytes, *, keep: bool) -> None:

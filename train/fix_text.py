@@ -10,6 +10,7 @@ between them go as well.
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
@@ -17,12 +18,16 @@ from typing import Any, Literal
 
 from train.formats import row_of
 from train.formats_chat import RowFault
+from train.formats_files import kind_of
 from train.formats_map import Columns, renamed
-from train.formats_shapes import shape_of
+from train.formats_shapes import shape_of_kind
+from train.formats_text import delimiter_of, is_no_record
 from train.lint_text import trimmed
 from train.rows import Message, Row
 
 _BOM = b"\xef\xbb\xbf"
+_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"')
+_BLANK = re.compile(r"[\s,]*")
 _CONTEXT = 1  # lines around a change; a line is a whole row
 Wanted = Mapping[int, Row | None]
 Record = dict[str, Any]
@@ -74,7 +79,8 @@ def edited(file: str, raw: bytes, wanted: Wanted, columns: Columns) -> Edited:
         case "{":
             changes = _of_jsonl(text, change) if _is_lines(text) else _of_json(text, change)
         case _:
-            changes = _of_table(text, change)
+            delimiter = "\t" if kind_of(file) == "tsv" else None
+            changes = _of_table(text, change, delimiter)
     after = raw[: len(raw) - len(body)] + _applied(text, changes).encode(errors="surrogateescape")
     return Edited(file, raw, after, tuple(changes), change.done)
 
@@ -99,13 +105,13 @@ class _Change:
         if row is None:
             return None
         try:
-            shape = shape_of(renamed(record, self.columns))
+            shape = shape_of_kind(renamed(record, self.columns), row.kind)
             old = row_of(row.file, number, renamed(record, self.columns), shape)
             mine = {self.columns.get(field, field) for field in shape.columns}
             for rewrite, form in ((_exactly(old, row), _itself), (trimmed, _worded)):
                 new = {k: _walk(v, rewrite) if k in mine else v for k, v in record.items()}
                 read = row_of(row.file, number, renamed(new, self.columns), shape)
-                if form(read) == form(row):
+                if new != record and form(read) == form(row):
                     self.done[number] = read
                     return new
         except RowFault:
@@ -171,41 +177,70 @@ def _of_jsonl(text: str, change: _Change) -> list[Change]:
         new = change.record(number, record)
         if new is not None:
             ending = line[len(body) :] + ("\n" if number < len(lines) else "")
-            changes.append(Change(at, at + 1, (_dumped(new, record, body.strip()) + ending,)))
+            changes.append(Change(at, at + 1, (_with_strings(body, record, new) + ending,)))
     return changes
 
 
-def _dumped(new: Any, old: Any, text: str) -> str:
-    """JSON written as the old text was, where that can be told."""
-    styles: list[dict[str, Any]] = [
-        {"ensure_ascii": ascii_only, "indent": indent, "separators": separators}
-        for indent in (None, 2, 4, 1, "\t")
-        for separators in (None, (",", ":"))
-        for ascii_only in (False, True)
-    ]
-    style = next((one for one in styles if json.dumps(old, **one) == text), None)
-    if style is None:
-        style = {"ensure_ascii": text.isascii(), "indent": 2 if "\n" in text else None}
-    return json.dumps(new, **style)
+def _with_strings(text: str, old: Any, new: Any) -> str:
+    """The JSON text of the old value with the new one's texts; all else stays as it is written."""
+    parts: list[str] = []
+    at = 0
+    pairs = zip(_strings(old), _strings(new), strict=True)
+    for literal, (before, after) in zip(_STRING.finditer(text), pairs, strict=True):
+        if before != after:
+            parts += [text[at : literal.start()], json.dumps(after, ensure_ascii=text.isascii())]
+            at = literal.end()
+    return "".join(parts) + text[at:]
+
+
+def _strings(value: Any) -> Iterator[str]:
+    """All texts of a value, names too, in the order in which they were written."""
+    match value:
+        case str():
+            yield value
+        case list():
+            for item in value:
+                yield from _strings(item)
+        case dict():
+            for name, part in value.items():
+                yield name
+                yield from _strings(part)
 
 
 # A JSON list
 
 
 def _of_json(text: str, change: _Change) -> list[Change]:
-    value = json.loads(text)
-    items = value if isinstance(value, list) else [value]
-    kept: list[Any] = []
-    for number, item in enumerate(items, start=1):
-        if not change.drops(number):
-            new = change.record(number, item)
-            kept.append(item if new is None else new)
+    head = text[: text.index("[") + 1] if text.lstrip().startswith("[") else ""
+    parts: list[str] = []
+    before = 0
+    for number, (start, end, item) in enumerate(_items(text), start=1):
+        gap, before = text[before:start], end
+        if change.drops(number):
+            continue
+        new = change.record(number, item)
+        # The gap before the first that is kept may have been one between two.
+        parts.append(gap if parts or number == 1 else head + gap.lstrip().removeprefix(","))
+        written = text[start:end]
+        parts.append(written if new is None else _with_strings(written, item, new))
     if not change.done:
         return []
-    start = len(text) - len(text.lstrip())
-    dumped = _dumped(kept if isinstance(value, list) else kept[0], value, text.strip())
-    after = text[:start] + dumped + text[len(text.rstrip()) :]
-    return _difference(_lines(text), _lines(after))
+    return _difference(_lines(text), _lines(("".join(parts) or head) + text[before:]))
+
+
+def _items(text: str) -> Iterator[tuple[int, int, Any]]:
+    """Where each object of a list stands, and what it is; a single object is a list of one."""
+    decoder = json.JSONDecoder()
+    at = _BLANK.match(text).end()  # type: ignore[union-attr]
+    if text[at] == "{":
+        item, end = decoder.raw_decode(text, at)
+        yield at, end, item
+        return
+    at = _BLANK.match(text, at + 1).end()  # type: ignore[union-attr]
+    while text[at] != "]":
+        item, end = decoder.raw_decode(text, at)
+        yield at, end, item
+        at = _BLANK.match(text, end).end()  # type: ignore[union-attr]
 
 
 def _difference(before: Sequence[str], after: Sequence[str]) -> list[Change]:
@@ -220,23 +255,25 @@ def _difference(before: Sequence[str], after: Sequence[str]) -> list[Change]:
 # Tables
 
 
-def _of_table(text: str, change: _Change) -> list[Change]:
+def _of_table(text: str, change: _Change, delimiter: str | None) -> list[Change]:
     lines = _lines(text)
-    first = next((line for line in lines if line.strip()), "")
-    delimiter = next((mark for mark in ",\t;" if mark in first), ",")
+    first = next((line.strip() for line in lines if line.strip()), "")
+    delimiter = delimiter or delimiter_of(first)
     reader = csv.reader(iter(lines), strict=True, delimiter=delimiter)
     header: list[str] = []
     changes: list[Change] = []
     before = 0
     for cells in reader:
         start, before = before, reader.line_num
-        if not cells:
+        if is_no_record(cells, header):
             continue
         if not header:
             header = [cell.strip() for cell in cells]
             continue
         if change.drops(start + 1):
             changes.append(Change(start, before, ()))
+            continue
+        if start + 1 not in change.wanted:
             continue
         new = change.record(start + 1, dict(zip(header, cells, strict=True)))
         if new is not None:

@@ -9,6 +9,7 @@ Absent on purpose: pictures, sound and files in messages, which are refused by n
 """
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -53,7 +54,8 @@ class Conversation:
         self.translated: set[str] = set()
         self.unused: set[str] = set()
         self._calls = 0
-        self._open_call: str | None = None
+        self._open_calls: list[str] = []  # without an answer, in their order
+        self._answered: str | None = None
 
     def chat(self, items: object, column: str) -> list[Message]:
         """A list of OpenAI's messages, which a table holds as JSON text.
@@ -86,8 +88,10 @@ class Conversation:
         answers = optional_text(item.get("tool_call_id"), f"{field}.tool_call_id")
         if item.get("function_call"):
             calls = (*calls, self._old_call(item["function_call"], field))
+        elif role != "tool":
+            self._open_calls = []
         if item.get("role") == "function":
-            answers = self._open_call
+            answers = self._answered_call()
         content = self._content(item.get("content"), field, may_lack=role == "assistant")
         refused = item.get("refusal")
         if refused:
@@ -98,12 +102,17 @@ class Conversation:
         return Message(role, content, name, calls, answers, weight, bool(refused))
 
     def tools(self, record: Record) -> tuple[dict[str, Any], ...]:
-        """A record's tools, from `tools` (also as JSON text) or the older `functions`."""
+        """A record's tools, from `tools` (also as JSON text) or the older `functions`.
+
+        Functions that stand in `tools` as they are, as in LLaMA-Factory's files, become tools: so
+        a template shows them as it does when they are served.
+        """
         tools = _objects(record.get("tools"), "tools")
         functions = _objects(record.get("functions"), "functions")
-        if functions:
+        if functions or any(map(_is_bare, tools)):
             self.translated.add("`functions` are read as tools")
-        return (*tools, *({"type": "function", "function": one} for one in functions))
+        wrapped = [_as_tool(one) if _is_bare(one) else one for one in tools]
+        return (*wrapped, *map(_as_tool, functions))
 
     def _role(self, role: object, field: str) -> str:
         if role == "developer":
@@ -135,6 +144,7 @@ class Conversation:
         if "from" not in turn:
             return self.message(turn, field)
         spoken = turn["from"]
+        spoken = spoken.lower() if isinstance(spoken, str) else spoken
         role = SHAREGPT_ROLES.get(spoken) if isinstance(spoken, str) else None
         if role is None:
             raise RowFault(
@@ -148,17 +158,33 @@ class Conversation:
             made = tuple(self._old_call(call, f"{field}.value") for call in calls)
             return Message(role, "", tool_calls=made, weight=weight)
         content = self._content(said, field, may_lack=role == "assistant")
-        answers = self._open_call if role == "tool" else None
-        return Message(role, content, tool_call_id=answers, weight=weight)
+        if role == "tool":
+            return Message(role, content, tool_call_id=self._answered_call(), weight=weight)
+        self._open_calls = []
+        return Message(role, content, weight=weight)
 
     def _old_call(self, call: object, field: str) -> dict[str, Any]:
-        """A call without an id of its own; the answer that follows it belongs to it."""
+        """A call without an id of its own; its answer is known by the order that they come in."""
         if not isinstance(call, dict) or not isinstance(call.get("name"), str):
             raise RowFault(f"`{field}` must hold a function call with name and arguments")
         self._calls += 1
-        self._open_call = f"call_{self._calls}"
+        self._open_calls.append(f"call_{self._calls}")
         self.translated.add("function calls are read as tool calls, with ids of their own")
-        return {"id": self._open_call, "type": "function", "function": call}
+        return {"id": self._open_calls[-1], "type": "function", "function": call}
+
+    def _answered_call(self) -> str | None:
+        """The first call that has no answer yet; where none is left, the last that was answered."""
+        if self._open_calls:
+            self._answered = self._open_calls.pop(0)
+        return self._answered
+
+
+def _is_bare(tool: dict[str, Any]) -> bool:
+    return isinstance(tool.get("name"), str) and not tool.keys() & {"type", "function"}
+
+
+def _as_tool(function: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "function", "function": function}
 
 
 def _part(part: object, field: str) -> str:
@@ -216,7 +242,9 @@ def required_text(value: object, field: str) -> str:
 
 
 def optional_text(value: object, field: str) -> str | None:
-    return None if value is None else required_text(value, field)
+    """Text or nothing; NaN is how pandas writes nothing."""
+    is_nothing = value is None or (isinstance(value, float) and math.isnan(value))
+    return None if is_nothing else required_text(value, field)
 
 
 def shown(value: object) -> str:

@@ -22,7 +22,7 @@ from typing import IO
 
 from hub.errors import InvalidData
 from train.formats_columns import HubName, hub_dataset, parquet
-from train.formats_text import READABLE, Numbered, json_list, jsonl, table
+from train.formats_text import READABLE, Numbered, Uneven, json_list, jsonl, table
 
 STDIN = "-"
 _KINDS = {
@@ -69,10 +69,13 @@ def stem_of(source: Path | str) -> str:
     return path.with_suffix("").stem if path.suffix == ".gz" else path.stem
 
 
-def records_of(source: Path | str, stdin: IO[bytes] | None = None) -> list[Numbered]:
+def records_of(
+    source: Path | str, stdin: IO[bytes] | None = None, uneven: Uneven | None = None
+) -> list[Numbered]:
     """The records of one source with their numbers: lines for JSONL and CSV, else places.
 
-    `stdin` is what `-` reads; without it `-` is refused.
+    `stdin` is what `-` reads; without it `-` is refused. `uneven` is told the rows of a table that
+    don't have the header's number of fields; without it they are refused.
 
     Raises:
         InvalidData: when the source is missing, a folder, empty, not text, or malformed.
@@ -84,10 +87,28 @@ def records_of(source: Path | str, stdin: IO[bytes] | None = None) -> list[Numbe
         records = list(hub_dataset(file, name))
     else:
         with _opened(source, file, stdin) as stream:
-            records = list(_parsed(file, stream, kind_of(source)))
+            records = list(_parsed(file, stream, kind_of(source), uneven))
     if not records:
         raise InvalidData("there are no rows in the file", where=file, hint=READABLE)
     return records
+
+
+@contextmanager
+def json_lines(source: Path | str, stdin: IO[bytes] | None = None) -> Iterator[Stream | None]:
+    """The source, opened, where it is JSON Lines; None where it is anything else.
+
+    Raises:
+        InvalidData: as `records_of` does.
+    """
+    kind = kind_of(source)
+    if hub_name(source) is not None or kind not in (None, "jsonl"):
+        yield None
+        return
+    with _opened(source, source_name(source), stdin) as stream:
+        start = _start(stream)
+        others = (b"[", _PARQUET, *_UTF16)  # whatever the name says
+        are_lines = start.startswith(b"{") or (kind == "jsonl" and not start.startswith(others))
+        yield stream if start and are_lines else None
 
 
 def kind_of(source: Path | str) -> str | None:
@@ -144,7 +165,9 @@ def _plain(file: str, stream: io.BufferedReader) -> Iterator[Stream]:
         ) from error
 
 
-def _parsed(file: str, stream: Stream, kind: str | None) -> Iterator[Numbered]:
+def _parsed(
+    file: str, stream: Stream, kind: str | None, uneven: Uneven | None
+) -> Iterator[Numbered]:
     start = _start(stream)
     if start.startswith(_PARQUET):
         # Read from its end, which is slow in what is compressed.
@@ -164,9 +187,9 @@ def _parsed(file: str, stream: Stream, kind: str | None) -> Iterator[Numbered]:
                 "not a Parquet file, although it is called so", where=file, hint=READABLE
             )
         case "csv":
-            return table(file, stream)
+            return table(file, stream, uneven=uneven)
         case "tsv":
-            return table(file, stream, delimiter="\t")
+            return table(file, stream, delimiter="\t", uneven=uneven)
         case "jsonl" if not start.startswith(b"["):
             return jsonl(file, stream)
     return json_list(file, stream)

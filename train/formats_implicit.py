@@ -1,8 +1,9 @@
 """Preference pairs without a prompt of their own: what both answers begin with is the prompt.
 
-So does TRL (`trl.data_utils.extract_prompt`). Two things differ from it, for the sake of chats:
-text is cut between words and never within one, and a transcript of `Human:` and `Assistant:` turns,
-as in Anthropic's hh-rlhf, is read as the turns that it is.
+So does TRL (`trl.data_utils.extract_prompt`). Three things differ from it, for the sake of chats:
+text is cut between words and never within one, the blanks there are neither the prompt's nor the
+answers' (a model would learn to begin with them), and a transcript of `Human:` and `Assistant:`
+turns, as in Anthropic's hh-rlhf, is read as the turns that it is.
 """
 
 import re
@@ -50,7 +51,7 @@ def _divided_text(chosen: str, rejected: str) -> Parts:
         raise RowFault("the chosen and the rejected answer are the same")
     pairs = enumerate(zip(chosen, rejected, strict=False))
     end = next((at for at, (a, b) in pairs if a != b), min(len(chosen), len(rejected)))
-    # Back to the blank before the word in which they part; it belongs to the answers.
+    # Back to the blank before the word in which they part.
     while end and not chosen[end - 1 : end].isspace():
         end -= 1
     prompt = chosen[:end].rstrip()
@@ -59,6 +60,6 @@ def _divided_text(chosen: str, rejected: str) -> Parts:
     start = len(prompt)
     return (
         [Message("user", prompt)],
-        [Message("assistant", chosen[start:])],
-        [Message("assistant", rejected[start:])],
+        [Message("assistant", chosen[start:].lstrip())],
+        [Message("assistant", rejected[start:].lstrip())],
     )

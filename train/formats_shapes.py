@@ -78,13 +78,21 @@ def shape_of(record: Record) -> Shape:
 def shape_of_all(records: Sequence[Record]) -> Shape:
     """The shape of a source, by its first record; raises as `shape_of` does.
 
-    Labels of 0 and 1 make it labelled completions if all its rows have them.
+    Labels of 0 and 1 make it labelled completions if all its rows have them, but for some that have
+    none: those rows are faulty then.
     """
     shape = shape_of(records[0])
     if shape.name == "prompt-completion" and "label" in records[0]:
-        labelled = next(one for one in SHAPES if one.kind == "labelled")
-        return labelled if all(is_label(record.get("label")) for record in records) else shape
+        labels = [label for record in records if (label := record.get("label")) not in (None, "")]
+        if labels and all(map(is_label, labels)):
+            return shape_of_kind(records[0], "labelled")
     return shape
+
+
+def shape_of_kind(record: Record, kind: Kind) -> Shape:
+    """The shape of a record that is known to make rows of this kind; raises as `shape_of` does."""
+    fitting = (one for one in SHAPES if one.kind == kind and one.required <= record.keys())
+    return next(fitting, None) or shape_of(record)
 
 
 def check(draft: Draft) -> None:
@@ -149,7 +157,12 @@ def _alpaca_prompt(record: Record) -> list[Message]:
         messages.append(Message("assistant", required_text(turn[1], "history")))
     instruction = required_text(record["instruction"], "instruction")
     given = optional_text(record.get("input"), "input")
-    messages.append(Message("user", f"{instruction}\n\n{given}" if given else instruction))
+    if given and given.strip():
+        messages.append(
+            Message("user", f"{instruction}\n\n{given}", joined_from=(instruction, given))
+        )
+    else:
+        messages.append(Message("user", instruction))
     return messages
 
 
@@ -285,6 +298,8 @@ def _says_so(label: object) -> bool:
 
 def _parallel(record: Record, reader: Conversation) -> bool | None:
     value = record.get("parallel_tool_calls")
+    if isinstance(value, str):  # a table's cell
+        value = {"true": True, "false": False, "": None}.get(value.strip().lower(), value)
     if value is None:
         return None
     if not isinstance(value, bool):

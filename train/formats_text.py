@@ -8,9 +8,10 @@ whole and may be a gigabyte. Every refusal names the file and, where there is on
 import csv
 import io
 import json
+import math
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from hub.errors import InvalidData
@@ -23,9 +24,12 @@ LONGEST_LINE = 64 << 20  # bytes; a row of chat is some thousands
 LARGEST_JSON = 1 << 30
 _DEEPEST = 100  # levels of lists and objects in a row; far more than any, far less than Python's
 _BOM = b"\xef\xbb\xbf"
+_SEPARATOR = re.compile(r'"?sep=([,;\t|])"?', re.IGNORECASE)
+_QUOTED = re.compile(r'"[^"]*"')
 
 Record = dict[str, Any]
 Numbered = tuple[int, Record]
+Uneven = Callable[[int, str], None]  # a line, and what is wrong with it
 
 
 class _Repeated(ValueError):
@@ -59,10 +63,13 @@ def json_list(file: str, stream: io.BufferedIOBase) -> Iterator[Numbered]:
         if error.msg == "Extra data" and text.lstrip().startswith("{"):
             yield from jsonl(file, io.BytesIO(text.encode()))
             return
+        hint = "The file must be one whole JSON list of objects."
+        if error.msg == "Extra data" and '"role"' in text.partition("\n")[0]:
+            hint = "If each line is a list of messages: jq -c '{messages: .}' FILE > rows.jsonl"
         raise InvalidData(
             f"not valid JSON: {error.msg} (column {error.colno})",
             where=f"{file}, line {error.lineno}",
-            hint="The file must be one whole JSON list of objects.",
+            hint=hint,
         ) from error
     except _Repeated as error:
         raise InvalidData(f"not valid JSON: {error}", where=file) from error
@@ -78,34 +85,64 @@ def json_list(file: str, stream: io.BufferedIOBase) -> Iterator[Numbered]:
 
 
 def table(
-    file: str, stream: io.BufferedIOBase, *, delimiter: str | None = None
+    file: str,
+    stream: io.BufferedIOBase,
+    *,
+    delimiter: str | None = None,
+    uneven: Uneven | None = None,
 ) -> Iterator[Numbered]:
-    """Rows under a header; the delimiter is the first of comma, tab and semicolon in the header."""
+    """Rows under a header; lines and records that are all blank are read past, and counted.
+
+    A row with more or fewer fields than the header is told to `uneven`, where there is one.
+    """
     lines = _lines(file, stream)
-    _, first = next(lines, (0, ""))
-    header_line = first.rstrip("\r\n")
-    delimiter = delimiter or next((mark for mark in ",\t;" if mark in header_line), ",")
-    reader = csv.reader(_again(first, lines), strict=True, delimiter=delimiter)
+    start: list[str] = []
+    for _, line in lines:
+        start.append(line)
+        if line.strip():
+            break
+    delimiter = delimiter or delimiter_of("".join(start).strip())
+    reader = csv.reader(_again(start, lines), strict=True, delimiter=delimiter)
     before = 0
     header: list[str] = []
     try:
         for cells in reader:
             # A record may span lines; it is known by the first of them.
             number, before = before + 1, reader.line_num
-            if not cells:
+            if is_no_record(cells, header):
                 continue
             if not header:
                 header = _header(file, number, cells)
                 continue
             if len(cells) != len(header):
+                fields = f"{len(cells)} field{'' if len(cells) == 1 else 's'}"
+                reason = f"this row has {fields}, and the header has {len(header)}"
+                if uneven is not None:
+                    uneven(number, reason)
+                    continue
                 raise InvalidData(
-                    f"this row has {len(cells)} fields, and the header has {len(header)}",
+                    reason,
                     where=f"{file}, line {number}",
                     hint="Quote fields that hold commas or line breaks.",
                 )
             yield number, dict(zip(header, cells, strict=True))
     except csv.Error as error:
         raise _not_csv(error, f"{file}, line {before + 1}") from error
+
+
+def delimiter_of(first: str) -> str:
+    """By a table's first line: what Excel's `sep=;` says, else the one that it has most of."""
+    if said := _SEPARATOR.fullmatch(first):
+        return said[1]
+    unquoted = _QUOTED.sub("", first)
+    return max(",\t;", key=unquoted.count)
+
+
+def is_no_record(cells: list[str], header: list[str]) -> bool:
+    """Blank in every cell, as spreadsheets leave rows, or Excel's line before the header."""
+    if not any(cell.strip() for cell in cells):
+        return True
+    return not header and len(cells) <= 2 and cells[0].lower().startswith("sep=")
 
 
 def _header(file: str, number: int, cells: list[str]) -> list[str]:
@@ -123,6 +160,12 @@ def _not_csv(error: csv.Error, where: str) -> InvalidData:
             where=where,
             hint="A quote may not be closed; where the field is meant so, use JSONL.",
         )
+    if "new-line character" in str(error):
+        return InvalidData(
+            "a carriage return stands alone, and ends a line or is a field's",
+            where=where,
+            hint="Quote fields that hold one; if all lines end so: tr '\\r' '\\n' < FILE > NEW.csv",
+        )
     return InvalidData(
         f"not valid CSV: {error}",
         where=where,
@@ -131,8 +174,8 @@ def _not_csv(error: csv.Error, where: str) -> InvalidData:
     )
 
 
-def _again(first: str, lines: Iterator[tuple[int, str]]) -> Iterator[str]:
-    yield first
+def _again(start: list[str], lines: Iterator[tuple[int, str]]) -> Iterator[str]:
+    yield from start
     for _, line in lines:
         yield line
 
@@ -207,6 +250,8 @@ def _hint(line: str, error: ValueError) -> str:
         return "The last line is cut off, or not JSON: copy or export the file again."
     if line.lstrip().startswith("{'"):
         return "This is how Python prints a dict; json.dumps writes JSON."
+    if line.strip() in ("{", "}", "},"):
+        return "Each line must be one whole JSON object: jq -c . FILE > rows.jsonl"
     return "Each line must be one whole JSON object."
 
 
@@ -264,6 +309,8 @@ def kind(value: object) -> str:
             return "null"
         case bool():
             return "true or false"
+        case float() if math.isnan(value):
+            return "NaN"
         case int() | float():
             return "a number"
         case str():

@@ -18,16 +18,20 @@ _RARELY = 0.2  # a fault is in at most this share of the rows; more is the task
 _MOSTLY = 0.8
 
 _STUBS = frozenset({"todo", "tbd", "xxx", "n/a", "null", "...", "…", "-", "--", "?"})
+# Of these, what may be the answer where nothing is to be found, if it comes again and again.
+_NOTHING, _NOTHING_ROWS = frozenset({"n/a", "null", "-", "--"}), 5
 # What a finished answer does not end with: a letter, a digit, a comma, a dash.
 _UNFINISHED = re.compile(r"[\w,;–—-]$")
 _CUT_WORDS = 6
+_CUT_ANSWER_WORDS, _LAST_LINE_WORDS = 5, 6  # "49 euros", "Kind regards, the shop team" are whole
+_ITEM = re.compile(r"(?:[-*•+]|\d{1,3}[.)])[ \t]+")
 _CUT_WORD = re.compile(
     r"(?:,|\b(?:and|or|but|the|a|an|of|to|for|with|because|that|which|is|are|your))$", re.I
 )
 _CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`", re.DOTALL)
 _PLACEHOLDER = re.compile(
     r"\{\{[ ]?[\w.]{1,40}[ ]?\}\}"  # {{name}}
-    r"|\bTODO\b|\bFIXME\b|\bTBD\b"
+    r"|\b(?-i:TODO|FIXME|TBD)\b"  # in small letters, `todo` is Spanish
     r"|[Ll]orem ipsum"
     r"|\[(?:insert|your|enter|add)\b[^\]\n]{1,40}\]"  # [Your Name]
     r"|<(?:insert|your|enter)[ _-][^>\n]{1,40}>",
@@ -37,10 +41,13 @@ _PLACEHOLDER_SIGNS = ("{{", "todo", "fixme", "tbd", "lorem", "[", "<")
 _REFUSAL = re.compile(
     r"\bas an? (?:ai|artificial intelligence|(?:large )?language model)\b"
     r"|\bi(?:'m| am) (?:just |only )?an? (?:ai|(?:large )?language model)\b"
-    r"|\bi(?:'m| am) sorry,? but (?:as an? |i (?:can(?:'t|not)|am (?:unable|not able)|'m unable))"
-    r"|\bi (?:can(?:'t|not)|am (?:unable|not able) to|'m (?:unable|not able) to) "
-    r"(?:assist|help you|comply|fulfil|answer|provide|engage)\b"
-    r"|\bmy (?:knowledge cutoff|training data|last update)\b"
+    # What a shop can't do ("I'm sorry, but I can't change the address") is no boilerplate.
+    r"|\bi(?: can(?:'t|not)| am (?:unable|not able) to|'m (?:unable|not able) to) "
+    r"(?:(?:assist|help)(?: you)? with (?:that|this|your request)\b"
+    r"|comply\b|engage in\b|(?:fulfil|answer)l? (?:that|this|your) (?:request|question)"
+    r"|provide (?:instructions|assistance|guidance|(?:medical|legal|financial) advice)\b)"
+    r"|\bmy (?:knowledge cutoff|training data)\b"
+    r"|\bas of my last (?:knowledge |training )?update\b"
     r"|\bopenai'?s? (?:use.case |content |usage )?polic",
     re.IGNORECASE,
 )
@@ -73,7 +80,9 @@ def truncated_answer(facts: Facts) -> Iterator[Finding]:
     told = {id(row) for row in (*fences, *broken)}
     endings = [(answer, answer.text.rstrip()) for answer in answers if not _is_stub(answer.text)]
     open_ended = [answer for answer, text in endings if _UNFINISHED.search(text)]
-    if len(open_ended) > _RARELY * len(answers):  # then only words that nothing ends with
+    if len(open_ended) <= _RARELY * len(answers):
+        open_ended = [answer for answer in open_ended if _stops(answer.text.rstrip())]
+    else:  # then only words that nothing ends with
         open_ended = [
             answer
             for answer, text in endings
@@ -82,6 +91,19 @@ def truncated_answer(facts: Facts) -> Iterator[Finding]:
     cut = tuple(row for row in _rows(open_ended) if id(row) not in told)
     if cut and len(cut) <= _RARELY * len(answers):
         yield Finding("truncated-answer", "warning", "the answer stops in mid-sentence", cut)
+
+
+def _stops(text: str) -> bool:
+    """Whether an open end is in a sentence, and not that of a list, link, signature or value."""
+    *before, last = [line.strip() for line in text.splitlines() if line.strip()]
+    words = last.split()
+    if len(words) > 1 and text[-1] in ",–—-":
+        return True
+    if (item := _ITEM.match(last)) and before and _ITEM.match(before[-1]):
+        # Beside items that are sentences: else a list of words.
+        return len(words) > 1 and before[-1][-1] in ".!?;," and item[0] != last
+    least = _LAST_LINE_WORDS if before else _CUT_ANSWER_WORDS
+    return len(words) >= least and "://" not in words[-1]
 
 
 def _broken_json(answers: Sequence[Taught]) -> tuple[Row, ...]:
@@ -100,7 +122,11 @@ def _is_json(text: str) -> bool:
 
 
 def placeholder(facts: Facts) -> Iterator[Finding]:
-    stubs = _rows(answer for answer in facts.answers if _is_stub(answer.text))
+    nothing = [answer for answer in facts.answers if answer.text.strip().casefold() in _NOTHING]
+    meant = {id(answer) for answer in nothing} if len(nothing) >= _NOTHING_ROWS else set()
+    stubs = _rows(
+        answer for answer in facts.answers if _is_stub(answer.text) and id(answer) not in meant
+    )
     if stubs and len(stubs) <= _RARELY * len(facts.answers):
         yield Finding("placeholder", "warning", "the answer is a placeholder", stubs)
     told = {id(row) for row in stubs}

@@ -1,5 +1,6 @@
 """The lint's rules about rows that repeat: each other, with another answer, or the held-out set."""
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 
@@ -9,6 +10,7 @@ from train.near import similar
 from train.normalise import input_key
 from train.rows import Message, Row
 
+_NUMBER = re.compile(r"\d+")
 _COMPARED = 8  # earlier rows of a question that a row's answer is compared with
 
 
@@ -26,7 +28,10 @@ def exact_duplicate(facts: Facts) -> Iterator[Finding]:
 
 
 def near_duplicate(facts: Facts) -> Iterator[Finding]:
-    """Question and answer are each nearly those of one earlier row (`train.near`)."""
+    """Question and answer are each nearly those of one earlier row (`train.near`).
+
+    With other numbers in its answer it is another example: two invoices of one firm, two sums.
+    """
     found: dict[int, int] = {}
     for key, places in facts.places_of_input.items():
         before = [at for near in facts.near_inputs[key] for at in facts.places_of_input[near]]
@@ -50,7 +55,15 @@ def near_duplicate(facts: Facts) -> Iterator[Finding]:
 def _same_answer(facts: Facts, at: int, other: int) -> bool:
     if facts.rows[at].label != facts.rows[other].label:
         return False
-    return at > other and similar(facts.answer_keys[at], facts.answer_keys[other])
+    if at < other or not similar(facts.answer_keys[at], facts.answer_keys[other]):
+        return False
+    rows = facts.rows[at], facts.rows[other]
+    one, two = (_numbers((*row.completion, *row.rejected)) for row in rows)
+    return one == two
+
+
+def _numbers(messages: tuple[Message, ...]) -> list[str]:
+    return [found for message in messages for found in _NUMBER.findall(message.content)]
 
 
 def conflicting_answers(facts: Facts) -> Iterator[Finding]:
@@ -99,15 +112,29 @@ def _is_same(row: Row) -> bool:
 
 
 def leakage(facts: Facts) -> Iterator[Finding]:
-    """The same question is an error. A near one is a warning: it may rightly be another."""
+    """The same question is an error. A near one is a warning: it may rightly be another.
+
+    So may one that differs in its numbers.
+    """
     if facts.heldout is None:
         return
-    held = {input_key(row): row for row in reversed(facts.heldout.rows)}
-    same = {at: held[key] for at, key in enumerate(facts.input_keys) if key in held}
+    held: dict[str, list[Row]] = defaultdict(list)
+    for row in facts.heldout.rows:
+        held[input_key(row)].append(row)
+    same: dict[int, Row] = {}
+    near = dict(facts.near_heldout)
+    for at, key in enumerate(facts.input_keys):
+        if key in held:
+            numbers = _numbers(facts.rows[at].prompt)
+            equal = [row for row in held[key] if _numbers(row.prompt) == numbers]
+            if equal:
+                same[at] = equal[0]
+            else:
+                near[at] = held[key][0]
     name = facts.heldout.name
     yield from _leaked(facts, "error", f"the question is also in the held-out set '{name}'", same)
     reason = f"the question is nearly one of the held-out set '{name}'"
-    yield from _leaked(facts, "warning", reason, facts.near_heldout)
+    yield from _leaked(facts, "warning", reason, dict(sorted(near.items())))
 
 
 def _leaked(

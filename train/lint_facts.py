@@ -103,7 +103,14 @@ class Facts:
 
 def identity(row: Row) -> Hashable:
     """Equal exactly for rows that hold the same, wherever they stand."""
-    facts = (row.messages, row.tools, row.rejected, row.label)
+    facts = (
+        row.messages,
+        row.tools,
+        row.rejected,
+        row.label,
+        row.answer_at,
+        row.parallel_tool_calls,
+    )
     try:
         hash(facts)
     except TypeError:  # tools and tool calls are objects

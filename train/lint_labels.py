@@ -8,6 +8,7 @@ names and amounts are no labels.
 
 import json
 import re
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from train.rows import Row
 
 _TAG = re.compile(r"\[([^\W\d_][\w /-]{0,30}):[ \t]*([^\[\]\n]{1,60})\]")
 _NOT_WORD = re.compile(r"[\W_]+")
+_NOT_LETTER = re.compile(r"\d|[^\w\s]")
 _MAX_WORDS = 4
 _MAX_LENGTH = 40
 _MOSTLY = 0.8
@@ -86,7 +88,8 @@ def usual_spelling(ways: dict[str, list[Row]]) -> str | None:
 def label_typo(facts: Facts) -> Iterator[Finding]:
     """A label of one or two rows that is a letter or two away from one of many.
 
-    Labels that differ in a digit, or are very short, are left alone: they are meant.
+    Labels that differ in a digit, a sign or a syllable before them, or are very short, are left
+    alone: they are meant.
     """
     for family in facts_labels(facts):
         for rare, usual in _typos(family).items():
@@ -115,7 +118,10 @@ def _typos(family: Labels) -> dict[str, str]:
 
 
 def _alike(one: str, other: str) -> float:
-    if re.sub(r"\D", "", one) != re.sub(r"\D", "", other):
+    if _NOT_LETTER.findall(one) != _NOT_LETTER.findall(other):
+        return 0.0
+    short, long = sorted((one, other), key=len)
+    if long.endswith(short) and len(long) > len(short) + 1:  # active, inactive
         return 0.0
     return SequenceMatcher(None, one, other, autojunk=False).ratio()
 
@@ -193,15 +199,31 @@ def _is_short(answer: str) -> bool:
 
 
 def folded(label: str) -> str:
-    """A label without case and marks; one that is all marks keeps its spelling.
+    """A label without case and punctuation; one that is all punctuation keeps its spelling.
 
-    A sign before a digit counts, and a plus or hash after a word: -1 is not 1, C++ not C.
+    Signs that make another label of it stay: <5 is not >5, -1 not 1, A- not A, C++ not C, 1.5 not
+    1/5, and a label with a smile not the one without.
     """
-    signed = re.sub(r"(?<!\w)[-−](?=\d)", "minus ", label.casefold())
-    signed = re.sub(
-        r"(?<=\w)(?:\++|#+)", lambda mark: f" {'plus' if '+' in mark[0] else 'hash'} ", signed
-    )
-    return _NOT_WORD.sub(" ", signed).strip() or label.strip()
+    return _NOT_WORD.sub(_signs, label.casefold()).strip() or label.strip()
+
+
+def _signs(found: re.Match[str]) -> str:
+    """What counts of the marks between two words, else a space."""
+    marks, text = found[0], found.string
+    before, after = text[: found.start()][-1:], text[found.end() :][:1]
+    if len(marks) == 1 and before.isdigit() and after.isdigit():
+        return marks
+    kept = [mark for mark in marks if _is_sign(mark)]
+    if marks[-1] == "-" and after.isdigit() and (len(marks) > 1 or not before):
+        kept.append("-")
+    elif before and marks[0] in "-#" and not after and marks[1:2] in ("", "]", ")"):
+        kept.append(marks[0])
+    return f" {''.join(kept)} " if kept else " "
+
+
+def _is_sign(mark: str) -> bool:
+    """Comparison, arithmetic, currencies, pictures; a bar is the border of a table."""
+    return mark in "%&" or (unicodedata.category(mark) in ("Sm", "Sc", "So") and mark != "|")
 
 
 def _in_order(rows: Iterator[Row] | list[Row]) -> tuple[Row, ...]:

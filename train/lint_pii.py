@@ -18,6 +18,14 @@ _EXAMPLE_HOST = re.compile(r"(?:^|\.)example(?:\.(?:com|org|net))?$|\.(?:test|in
 _EXAMPLE_PHONE = re.compile(r"55501\d\d$")
 _EXAMPLE_NET = ("192.0.2.", "198.51.100.", "203.0.113.")
 _LOCAL_NET = re.compile(r"(?:0|10|127|169\.254|192\.168|172\.(?:1[6-9]|2\d|3[01]))\.|255\.")
+# By first digits and length: every tenth number, of parcels or goods, has the right check digit.
+_ISSUED = re.compile(
+    r"4\d{15}(?:\d{3})?"  # Visa
+    r"|(?:5[1-5]\d\d|222[1-9]|22[3-9]\d|2[3-6]\d\d|27[01]\d|2720)\d{12}"  # Mastercard
+    r"|3[47]\d{13}"  # American Express
+    r"|3(?:0[0-5]|[689]\d)\d{11}"  # Diners Club
+    r"|(?:6011|64[4-9]\d|65\d\d|352[89]|35[3-8]\d|62\d\d)\d{12}"  # Discover, JCB, UnionPay
+)
 _NOT_DIGIT = re.compile(r"\D")
 _DIGITS = re.compile(r"\d[ .-]?\d")
 
@@ -61,7 +69,8 @@ def _always(found: re.Match[str]) -> bool:
 
 
 def _is_card(found: re.Match[str]) -> bool:
-    return _luhn(_NOT_DIGIT.sub("", found[0]))
+    digits = _NOT_DIGIT.sub("", found[0])
+    return _ISSUED.fullmatch(digits) is not None and _luhn(digits)
 
 
 def _luhn(digits: str) -> bool:

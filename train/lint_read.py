@@ -5,7 +5,6 @@ wrong, so it reads such a file again, row by row. A source of which no row can b
 training refuses it, and so is what is wrong with a file as a whole.
 """
 
-import gzip
 import io
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -17,13 +16,11 @@ from hub.errors import InvalidData
 from train.findings import Finding
 from train.formats import Read, read_dataset, row_of
 from train.formats_chat import Conversation, RowFault
-from train.formats_files import hub_name, kind_of, records_of, source_name, stem_of
+from train.formats_files import json_lines, records_of, source_name, stem_of
 from train.formats_map import Columns, renamed
-from train.formats_shapes import Draft, Shape, shape_of
-from train.formats_text import Numbered, jsonl
+from train.formats_shapes import Draft, Shape, shape_of, shape_of_all
+from train.formats_text import LONGEST_LINE, Numbered, jsonl
 from train.rows import DataSet, Row
-
-_GZIP = b"\x1f\x8b"
 
 
 @dataclass(frozen=True)
@@ -89,9 +86,10 @@ def _read_rows(
         (number, renamed(record, columns))
         for number, record in _records(source, file, stdin, faults)
     ]
-    shape = next(filter(None, (_shape(record) for _, record in records)), None)
-    if shape is None:
+    shaped = [record for _, record in records if _has_shape(record)]
+    if not shaped:
         return None, faults
+    shape = shape_of_all(shaped)
     read = Read(shape, [], records, {}, Counter())
     for number, record in records:
         try:
@@ -108,46 +106,37 @@ def _read_rows(
 def _records(
     source: Path | str, file: str, stdin: io.BytesIO | None, faults: list[Fault]
 ) -> Iterator[Numbered]:
-    """Numbered records; of JSON Lines, those lines that can be read."""
+    """Numbered records; of JSON Lines and tables, those lines that can be read."""
     if stdin is not None:
         stdin.seek(0)
-    data = _lines_of(source, stdin)
-    if data is None:
-        yield from records_of(source, stdin)
-        return
-    for number, line in enumerate(data.split(b"\n"), start=1):
-        try:
-            for _, record in jsonl(file, io.BytesIO(line)):
-                yield number, record
-        except InvalidData as error:
-            faults.append(Fault(file, number, "malformed-row", error.message))
+    with json_lines(source, stdin) as stream:
+        number = 0
+        while stream is not None and (line := stream.readline(LONGEST_LINE + 1)):
+            number += 1
+            try:
+                for _, record in jsonl(file, io.BytesIO(line)):
+                    yield number, record
+            except InvalidData as error:
+                if len(line) > LONGEST_LINE:
+                    where = f"{file}, line {number}"
+                    raise InvalidData(error.message, where=where, hint=error.hint) from error
+                faults.append(Fault(file, number, "malformed-row", error.message))
+    if stream is None:
+        if stdin is not None:
+            stdin.seek(0)
+        yield from records_of(
+            source,
+            stdin,
+            lambda number, reason: faults.append(Fault(file, number, "malformed-row", reason)),
+        )
 
 
-def _lines_of(source: Path | str, stdin: io.BytesIO | None) -> bytes | None:
-    """The bytes of a source that is JSON Lines; None for any other."""
-    if str(source) == "-":
-        data = stdin.getvalue() if stdin is not None else b""
-    elif hub_name(source) is not None or kind_of(source) not in (None, "jsonl"):
-        return None
-    else:
-        try:
-            data = Path(source).read_bytes()
-        except OSError:
-            return None  # refused in better words by what reads it next
-    if data[:2] == _GZIP:
-        try:
-            data = gzip.decompress(data)
-        except (OSError, EOFError):
-            return None
-    is_lines = kind_of(source) == "jsonl" or data.lstrip()[:1] == b"{"
-    return data if is_lines else None
-
-
-def _shape(record: dict[str, Any]) -> Shape | None:
+def _has_shape(record: dict[str, Any]) -> bool:
     try:
-        return shape_of(record)
+        shape_of(record)
     except RowFault:
-        return None
+        return False
+    return True
 
 
 def _rule_broken(record: dict[str, Any], shape: Shape) -> str:

@@ -7,10 +7,11 @@ prompts that differ in nothing else, and a few rows in another script or languag
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 
 from train.findings import Finding
 from train.lint_facts import Facts, Taught
-from train.rows import Row
+from train.rows import Message, Row
 
 _RARELY = 0.1
 _LANGUAGE_ROWS = 20
@@ -141,7 +142,7 @@ def stray_whitespace(facts: Facts) -> Iterator[Finding]:
     found = tuple(
         row
         for row in facts.rows
-        if any(trimmed(m.content) != m.content for m in (*row.messages, *row.rejected))
+        if any(trimmed_message(m) != m for m in (*row.messages, *row.rejected))
     )
     if found:
         yield Finding(
@@ -156,6 +157,17 @@ def stray_whitespace(facts: Facts) -> Iterator[Finding]:
 def trimmed(text: str) -> str:
     """What `stray-whitespace` wants a text to be; one that is all blank is `empty-answer`'s."""
     return (text.replace("\r\n", "\n") if "\r" in text else text).strip(" \t\r\n") or text
+
+
+def trimmed_message(message: Message) -> Message:
+    """The message with a trimmed text; one that was joined, with each of its texts trimmed."""
+    if message.joined_from is None:
+        text = trimmed(message.content)
+        return message if text == message.content else replace(message, content=text)
+    texts = instruction, given = trimmed(message.joined_from[0]), trimmed(message.joined_from[1])
+    if texts == message.joined_from:
+        return message
+    return replace(message, content=f"{instruction}\n\n{given}", joined_from=texts)
 
 
 def system_spelling(facts: Facts) -> Iterator[Finding]:

@@ -28,7 +28,8 @@ class Message:
 
     `weight` is OpenAI's, on an assistant's turn: 0 is read but not learned; 1 and None are the
     same. A turn with `refusal` is one that OpenAI's files hold under that name; its text is
-    `content` here.
+    `content` here. `joined_from` are the texts that `content` was made of, where a format has them
+    apart (Alpaca); for writing them so again, and for nothing else.
     """
 
     role: str
@@ -38,6 +39,7 @@ class Message:
     tool_call_id: str | None = None
     weight: int | None = None
     refusal: bool = False
+    joined_from: tuple[str, str] | None = field(default=None, compare=False, repr=False)
 
     @property
     def learned(self) -> bool:

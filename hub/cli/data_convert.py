@@ -135,6 +135,7 @@ def split(
             f"none of the {len(whole)} rows can be held out: {MIN_ROWS} that ask different things "
             "are needed",
             where=str(file),
+            hint="Questions that differ only in numbers, case or a few words count as one.",
         )
     named = kind_of(file) is not None and hub_name(file) is None
     endings = "".join(file.suffixes[-2:] if file.suffix == ".gz" else file.suffixes[-1:])

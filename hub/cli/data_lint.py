@@ -30,7 +30,7 @@ _DIFF_LINES = 2_000
 @click.option("--rules", "list_rules", is_flag=True, help="List the rules, and stop.")
 @click.option("--fix", is_flag=True, help="Mend what needs no judgement, and show the diff.")
 @click.option("-o", "--out", type=click.Path(path_type=Path),
-              help="With --fix: write the mended data to this file, or folder.")  # fmt: skip
+              help="With --fix: write the mended data to a new file or into a folder.")  # fmt: skip
 @click.option("--in-place", is_flag=True,
               help="With --fix: replace the files; each is kept as FILE.orig.")  # fmt: skip
 @click.option("-q", "--quiet", is_flag=True, help="Print neither the findings nor the diff.")

@@ -1,5 +1,6 @@
 """`hub data show`: rows as they are understood, for reading."""
 
+import json
 import os
 import re
 import sys
@@ -170,7 +171,9 @@ def _print_messages(
         for call in message.tool_calls:
             function = call.get("function")
             function = function if isinstance(function, dict) else {}
-            _line(who, f"calls {_tool_name(call)}({function.get('arguments', '')})", "magenta")
+            given = function.get("arguments", "")
+            given = given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)
+            _line(who, f"calls {_tool_name(call)}({given})", "magenta")
 
 
 def _line(who: str, said: str, colour: str | None) -> None:

@@ -1,5 +1,6 @@
 """Converting loses nothing that the target can hold, and names with its rows what it does lose."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -106,7 +107,8 @@ def back(converted: Converted, folder: Path, ending: str) -> DataSet:
 
 
 @QUIET
-@given(rows=st.lists(CHATS, min_size=1, max_size=4), ending=st.sampled_from([".jsonl", ".parquet"]),
+@given(rows=st.lists(CHATS, min_size=1, max_size=4),
+       ending=st.sampled_from([".jsonl", ".parquet", ".csv"]),
        target=st.sampled_from(["messages", "openai"]))  # fmt: skip
 def test_chats_survive(tmp_path: Path, target: str, rows: list[Row], ending: str) -> None:
     """Messages hold every conversation: tools, weights, refusals, names and ids."""
@@ -227,6 +229,18 @@ def test_columns_that_were_not_read_are_a_loss() -> None:
     """They are not in the new file, so they are named with all the rows."""
     data = replace(dataset(Row(1, "a", (ASK, SAY))), unused_columns=("id",))
     assert [str(loss) for loss in convert(data, "messages").losses] == ["column `id`: 1 row (1)"]
+
+
+def test_alpaca_keeps_its_input_apart(tmp_path: Path) -> None:
+    """What was an instruction and an input is that again, also behind a history."""
+    records: list[dict[str, Any]] = [
+        {"instruction": "Add.", "input": "1 2", "output": "3"},
+        {"instruction": "Add.\n\n1 2", "input": "", "output": "3"},
+        {"instruction": "Add.", "input": "4", "output": "7", "history": [["Hi", "Hello"]]},
+    ]
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps(records))
+    assert list(convert(read_dataset([path]), "alpaca").records) == records
 
 
 def test_one_pair_becomes_two_labelled_rows() -> None:

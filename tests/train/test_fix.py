@@ -107,6 +107,22 @@ def test_a_json_list_keeps_its_layout(write: Write, dump: dict[str, Any]) -> Non
     assert fix.files[0].after.decode() == json.dumps(wanted, **dump) + "\n"
 
 
+def test_a_list_keeps_every_byte_of_the_other_rows(write: Write) -> None:
+    """However it is written: numbers that Python has no float for, odd layouts; only texts change,
+    and what is left is a list even where its first rows, or all, are gone."""
+    good = """{"prompt": "a?", "completion":"b.",  "n": 1.10, "big": 12345678901234567.89}"""
+    text = f"""[ {good}  ,
+   {{"prompt":"c?  ","completion": "\\u00e4.", "n": 1e400}},\n\n {good},{{"prompt": "d?",
+    "completion": "e."}}\n]\n"""
+    first, second = write(f"[{good}]", "a.json"), write(text, "b.json")
+    after = plan_fix([second]).files[0].after.decode()
+    assert after == text.replace("c?  ", "c?").replace(f",\n\n {good}", "")
+    both = plan_fix([first, second]).files[1].after.decode()
+    assert both == after.replace(f" {good}  ,", "")
+    third = write(f"[{good}, {good}]", "c.json")
+    assert plan_fix([first, third]).files[1].after == b"[]"
+
+
 def test_a_table_keeps_its_columns_and_quotes(write: Write) -> None:
     """Other columns, line ends and quoting stay; only the cells at fault differ."""
     rows = [
@@ -140,8 +156,25 @@ def test_alpaca_and_mapped_columns_are_mended_in_place(write: Write) -> None:
     assert not plan_fix([write(fix.files[0].after.decode())], columns=columns).changed
 
 
+def test_alpacas_parts_are_trimmed_before_copies_are_looked_for(write: Write) -> None:
+    """Blanks where an instruction and an input meet go, and what is a copy then goes as well."""
+    texts = [("Add. ", "1 2"), ("Add.", "1 2"), ("Add.", " "), ("Add.", "")]
+    records = [{"instruction": one, "input": two, "output": "3."} for one, two in texts]
+    path = write("".join(lines(records)))
+    fix = plan_fix([path])
+    assert fix.files[0].after.decode() == "".join(lines([records[1], records[2]]))
+    path.write_bytes(fix.files[0].after)
+    assert not plan_fix([path]).changed
+
+
 def test_rows_that_cannot_be_read_stay(write: Write) -> None:
     """A broken line is left where it is, byte for byte, while others are mended."""
+    table = "prompt,completion\na?,b.\nc,d,e\nf?  ,g.\nh\n"
+    fixed = plan_fix([write(table, "rows.csv")])
+    assert fixed.files[0].after.decode() == table.replace("f?  ", "f?")
+    assert [(fault.number, fault.rule) for fault in fixed.faults] == [
+        (3, "malformed-row"), (5, "malformed-row"),
+    ]  # fmt: skip
     text = "".join(lines(chats(9))) + '{"messages": [\n' + "".join(lines(chats(1)))
     fix = plan_fix([write(text)])
     assert fix.files[0].after.decode() == "".join(lines(chats(9))) + '{"messages": [\n'
@@ -204,6 +237,47 @@ def test_refusals(write: Write, tmp_path: Path) -> None:
         write_fix(plan_fix(["-"], stdin=io.BytesIO(one.read_bytes())), output=None)
 
 
+def test_no_row_is_lost_under_a_name_that_is_taken(write: Write, tmp_path: Path) -> None:
+    """One file twice, two files into one name, and a file that is there are refused untouched."""
+    text = "".join(lines(chats(9)))
+    path = write(text)
+    for again in (path, path.parent / "." / path.name, path.parent / "link.jsonl"):
+        if again.name == "link.jsonl":
+            again.symlink_to(path)
+        with pytest.raises(UsageError, match="the same file"):
+            plan_fix([path, again])
+    out, other = tmp_path / "out", tmp_path / "other"
+    out.mkdir()
+    other.mkdir()
+    namesake = other / path.name
+    namesake.write_text(text.replace("What", "Why"))
+    with pytest.raises(UsageError, match="would both become"):
+        write_fix(plan_fix([path, namesake]), output=out)
+    assert list(out.iterdir()) == []
+    for taken in (namesake, other):
+        with pytest.raises(InvalidData, match="exists"):
+            write_fix(plan_fix([path]), output=taken)
+    assert path.read_text() == text
+    assert "Why" in namesake.read_text()
+
+
+def test_rows_that_differ_in_a_setting_alone_are_no_copies(write: Write) -> None:
+    """What may be called in parallel in one row and not in the other is kept in both."""
+    records = [chat("Call both.", "Done.") | {"parallel_tool_calls": on} for on in (True, False)]
+    assert not plan_fix([write("".join(lines(records)))]).changed
+
+
+def test_labelled_rows_are_mended_whatever_spells_their_labels(write: Write) -> None:
+    """Labels of 0 and 1 say by all rows together what they are; so does the row that is mended."""
+    records = [
+        {"prompt": f"Is it {at}?{' ' * (at == 3)}", "completion": f"It is {at}.", "label": at % 2}
+        for at in range(9)
+    ]
+    fix = plan_fix([write("".join(lines(records)))])
+    records[3]["prompt"] = "Is it 3?"
+    assert fix.files[0].after.decode() == "".join(lines(records))
+
+
 ANSWER = st.sampled_from(
     ["Yes", "yes", "Yes.", " Yes", "No", "NO", "no \n", "Maybe", "[Mood: Good] Fine.",
      "[Mood: good] Fine.", "[mood: Good]  Fine.\r\n"]
@@ -225,7 +299,7 @@ def test_mending_twice_is_mending_once(
         for s, q, a in rows
     ])))  # fmt: skip
     fix = plan_fix([path])
-    write_fix(fix, output=path)
+    write_fix(fix, output=None)
     again = plan_fix([path])
     assert not again.changed
     assert again.changes == {}

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from hub.errors import InvalidData, UsageError
+from train.fix import plan_fix
 from train.formats import read_dataset, require_kind
 from train.formats_map import parse_columns
 from train.formats_text import LONGEST_LINE
@@ -89,7 +90,7 @@ BAD = [
     (
         "a.csv",
         "prompt,completion\nHi,Hello\na\n",
-        "1 fields, and the header has 2",
+        "1 field, and the header has 2",
         "a.csv, line 3",
     ),
     ("a.csv", "prompt,prompt\nHi,Hello\n", "occurs twice", "a.csv, line 1"),
@@ -262,6 +263,32 @@ def test_tables_of_other_places_are_read(tmp_path: Path) -> None:
         path = tmp_path / name
         path.write_bytes(text.encode())
         assert [message.to_json() for message in read_dataset([path]).rows[0].messages] == EXPECTED
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ('\ufeffprompt;completion\r\n"a; b";"1,5"\r\n;\r\n ; \r\n', 2),
+        ('sep=;\r\nprompt;completion\r\n"a; b";"1,5"\r\n', 3),
+        ("\n\nprompt;completion\na\n", None),
+        ('"completion";"of, what, ever";prompt\n1,5;;"a; b"\n', 2),
+    ],
+)
+def test_tables_of_spreadsheets_are_read(tmp_path: Path, text: str, number: int | None) -> None:
+    """Semicolons, Excel's `sep=`, blank lines before and blank rows behind, commas in a header."""
+    path = tmp_path / "rows.csv"
+    path.write_bytes(text.encode())
+    if number is None:
+        with pytest.raises(InvalidData, match="1 field, and the header has 2") as caught:
+            read_dataset([path])
+        assert caught.value.where == f"{path}, line 4"
+        return
+    [row] = read_dataset([path]).rows
+    assert (row.number, row.question, row.answer) == (number, "a; b", "1,5")
+    fix = plan_fix([path])
+    assert not fix.changed
+    path.write_bytes(text.replace("1,5", "1,5 ").encode())
+    assert plan_fix([path]).files[0].after.decode() == text
 
 
 def test_unknown_columns_can_be_named(tmp_path: Path) -> None:

@@ -61,10 +61,10 @@ def test_preferences_become_one_pair(read: Any, format: str, record: Json) -> No
 
 
 def test_text_without_a_prompt_is_cut_between_words(read: Any) -> None:
-    """TRL's implicit prompt in text, but never within a word."""
+    """TRL's implicit prompt in text, but never within a word, and without the blank there."""
     row = read({"chosen": "The sky is blue.", "rejected": "The sky is blank."}).rows[0]
     assert [part.content for part in (*row.prompt, *row.completion, *row.rejected)] == [
-        "The sky is", " blue.", " blank.",
+        "The sky is", "blue.", "blank.",
     ]  # fmt: skip
 
 
@@ -163,6 +163,45 @@ def test_sharegpt_calls_become_tool_calls(read: Any) -> None:
     assert row.messages[1].tool_calls[0]["function"] == {"name": "add", "arguments": {"a": 1}}
     assert row.messages[2].tool_call_id == row.messages[1].tool_calls[0]["id"]
     assert row.tools == (TOOL,)
+
+
+def test_results_belong_to_the_calls_in_their_order(read: Any) -> None:
+    """Of two calls at once, in one turn or in two, the first result answers the first."""
+    call = {"name": "add", "arguments": {}}
+    asks = {"from": "human", "value": "And?"}
+    says = {"from": "GPT", "value": "Two."}
+    results = [{"from": "observation", "value": text} for text in "12"]
+    together = [{"from": "function_call", "value": json.dumps([call, call])}]
+    apart = [{"from": "function_call", "value": json.dumps(call)}] * 2
+    for calls in (together, apart):
+        turns = [asks, *apart[:1], says, asks, *calls, *results, says]
+        row = read({"conversations": turns}).rows[0]
+        made = [one["id"] for message in row.messages for one in message.tool_calls]
+        assert [m.tool_call_id for m in row.messages if m.role == "tool"] == made[1:]
+
+
+def test_bare_functions_are_tools(read: Any) -> None:
+    """LLaMA-Factory's `tools` hold functions alone; a template is to show them as when served."""
+    chat = {"conversations": [{"from": "human", "value": "?"}, {"from": "gpt", "value": "!"}]}
+    dataset = read({**chat, "tools": json.dumps([TOOL["function"]])})
+    assert dataset.rows[0].tools == (TOOL,)
+    assert dataset.translated == (("`functions` are read as tools", 1),)
+
+
+def test_a_label_that_is_left_out_makes_no_chats_of_the_rest(read: Any) -> None:
+    """One null among labels of 0 and 1 is refused; bad answers are not learned for it."""
+    rows = [{"prompt": "a", "completion": "b", "label": label} for label in (1, 0, None)]
+    with pytest.raises(InvalidData, match="`label` must be true or false, found null"):
+        read(*rows)
+
+
+def test_nothing_as_pandas_writes_it(read: Any) -> None:
+    """NaN in a place that may be empty is empty, and elsewhere is called what it is."""
+    assert said(read({"instruction": "a", "input": float("nan"), "output": "b"}).rows[0]) == [
+        ("user", "a"), ("assistant", "b"),
+    ]  # fmt: skip
+    with pytest.raises(InvalidData, match="`output` must be text, found NaN"):
+        read({"instruction": "a", "output": float("nan")})
 
 
 FAULTS = [

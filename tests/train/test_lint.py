@@ -38,7 +38,12 @@ def test_harmless_look_alikes_are_left_alone() -> None:
             "```\n{{ name }} # TODO\n```\nIt is a place to fill.",
         ),
         ("I'm sorry, but I can't find it.", "[Colour: red] I'm sorry. It is a red coat."),
+        ("Where do I change it?", "[Colour: red] I'm sorry, but I can't change a sent coat."),
+        ("Can I have a refund?", "[Colour: blue] I cannot provide a refund for blue coats."),
+        ("Any news of it?", "[Colour: grey] None since my last update on Monday."),
+        ("Where is parcel 4006381333931 of 6300000000000014?", "[Colour: grey] It is on its way."),
         ("Wie heißt das Café in Århus?", "[Colour: red] Es heißt „Çà et là“, glaube ich."),
+        ("¿Está todo bien con él?", "[Colour: red] Sí, todo está bien. Todo es rojo."),
         ("A family 👩‍👩‍👧 of three.", "[Colour: red] It is one 👩‍👩‍👧."),
     ]
     assert rules(with_rows(*fine)) == {}
@@ -53,9 +58,16 @@ def test_names_and_amounts_are_no_labels() -> None:
     assert rules(dataset(*numbers)) == {}
 
 
-@pytest.mark.parametrize("labels", [["C", "C++", "C#"], ["1", "-1"], ["Level 1", "Level 2"]])
+@pytest.mark.parametrize(
+    "labels",
+    [
+        ["C", "C++", "C#"], ["1", "-1"], ["Level 1", "Level 2"], ["A", "A-", "A+", "B-", "B"],
+        ["<5 days", ">5 days", "5 days"], ["1.5", "1/5"], ["[Grade: A]", "[Grade: A-]"],
+        ["5%", "5 €", "5"], ["good", "good 👍"],
+    ],
+)  # fmt: skip
 def test_labels_that_differ_in_signs_are_different(labels: list[str]) -> None:
-    """C is not C++, and 1 is not -1."""
+    """C is not C++, 1 not -1, A- not A, and less than five not more than five."""
     rows = [(question, labels[at % len(labels)]) for at, (question, _) in enumerate(CLEAN)]
     assert rules(dataset(*rows)) == {}
 

@@ -67,6 +67,28 @@ def test_rules_are_listed_and_can_be_silenced(hub: Hub, jsonl: Maker) -> None:
     assert "too-few-rows" in unknown.stderr
 
 
+def test_a_list_under_the_name_of_lines_is_linted_as_a_list(hub: Hub, jsonl: Maker) -> None:
+    """One faulty row of it is one finding, under its place in the list."""
+    path = jsonl(chats(9))
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    records[3] = {"messages": "x"}
+    path.write_text("[\n" + ",\n".join(map(json.dumps, records)) + "\n]\n")
+    result = hub("data", "lint", path.name, "--ignore", "too-few-rows", "--json")
+    [finding] = result.json()["findings"]
+    assert (finding["rule"], [row["row"] for row in finding["rows"]]) == ("malformed-row", [4])
+
+
+def test_labels_of_0_and_1_beside_a_faulty_row_are_labels(hub: Hub, jsonl: Maker) -> None:
+    """The lint reads the other rows as training would."""
+    records = [{"prompt": f"Is it {at}?", "completion": f"It is {at}.", "label": at % 2}
+               for at in range(120)]  # fmt: skip
+    records[5]["completion"] = 7
+    result = hub("data", "lint", jsonl(records).name, "--json")
+    assert [(f["rule"], f["rows"][0]["row"]) for f in result.json()["findings"]] == [
+        ("malformed-row", 6)
+    ]
+
+
 def test_fix_shows_then_writes_then_has_nothing_left(hub: Hub, jsonl: Maker) -> None:
     """--fix alone writes nothing; -o writes another file, --in-place this one; then it is clean."""
     records = [*chats(60), chat("And the tree?", "[Colour: RED] It is a tree."), *chats(1)]
