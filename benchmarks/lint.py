@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.report import at_least, at_most, write
-from train.near import THRESHOLD
+from train.data.near import THRESHOLD
 
 ROWS = 100_000
 PLANTED = 1_000  # of each kind

@@ -35,7 +35,7 @@ from hub.names import AdapterRef
 from hub.records import Run
 from hub.registry import Registry
 from hub.store import Store
-from train.checkpoints import ADAPTER_CONFIG, ADAPTER_WEIGHTS, newest
+from train.trainers.checkpoints import ADAPTER_CONFIG, ADAPTER_WEIGHTS, newest
 
 RUNS = {"sft": 8, "dpo": 4, "kto": 4, "full": 4}
 SHORT = {"sft": 3}

@@ -39,11 +39,11 @@ from hub.home import Home
 from hub.names import AdapterRef
 from hub.registry import Registry
 from hub.store import Store
-from train.checkpoints import ADAPTER_WEIGHTS
-from train.formats import read_dataset
-from train.near import near_key
-from train.rows import DataSet
-from train.split import split
+from train.data.formats import read_dataset
+from train.data.near import near_key
+from train.data.rows import DataSet
+from train.data.split import split
+from train.trainers.checkpoints import ADAPTER_WEIGHTS
 
 TASKS = ("support", "payments")
 SEEDS = (0, 1, 2)
@@ -181,9 +181,9 @@ def judged(base: Path, task: str, trained: Sequence[Trained]) -> list[dict[str, 
     from train.runtime import ready
 
     ready(quantize=False)
-    from train.answering import answers
-    from train.loading import load_base, load_tuned
-    from train.tokens import ChatTokenizer
+    from train.reporting.answering import answers
+    from train.templates.tokens import ChatTokenizer
+    from train.trainers.loading import load_base, load_tuned
 
     chat = ChatTokenizer.load(str(base))
     rows = read_dataset((ROOT / "examples" / task / "heldout.jsonl",)).rows

@@ -17,9 +17,9 @@ from random import Random
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))  # to run from a checkout that is not installed
 
-from train import starter_words as words  # noqa: E402
-from train.starter_families import polite  # noqa: E402
-from train.starter_words import pick  # noqa: E402
+from train.starter import words as words  # noqa: E402
+from train.starter.families import polite  # noqa: E402
+from train.starter.words import pick  # noqa: E402
 
 Row = dict[str, list[dict[str, str]]]
 

@@ -25,16 +25,16 @@ from hub.feedback.interactions import (
     InteractionLog,
     unknown_comparison,
 )
-from serve import sse
-from serve.admission import Admission
 from serve.caller import Caller, caller
-from serve.dispatch import Dispatcher, Reply
-from serve.draft import Draft
 from serve.journal import Journal
 from serve.protocol import ComparisonIn, SideOut, VoteOut
+from serve.requests import sse
+from serve.requests.admission import Admission
+from serve.requests.dispatch import Dispatcher, Reply
+from serve.requests.draft import Draft
+from serve.requests.running import Answering, Running
+from serve.requests.surface import CHAT
 from serve.resolver import Arm, Resolver
-from serve.running import Answering, Running
-from serve.surface import CHAT
 
 _log = logging.getLogger(__name__)
 

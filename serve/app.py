@@ -9,21 +9,22 @@ from starlette.types import ASGIApp
 from hub.registry import Registry
 from serve import failures
 from serve.ab import Comparisons
-from serve.access import Access, undeclared_is_admins
-from serve.admission import Admission
-from serve.answers import OrjsonResponse
-from serve.arrivals import Arrivals
 from serve.catalog import Catalog
-from serve.dispatch import Dispatcher
-from serve.doors import Doors
-from serve.fleet import Fleet
-from serve.forward import Forwarder
+from serve.doors.access import Access, undeclared_is_admins
+from serve.doors.arrivals import Arrivals
+from serve.doors.doors import Doors
+from serve.doors.keyring import Keyring
 from serve.hubs import Hubs
 from serve.job_starter import JobStarter
 from serve.journal import Journal
-from serve.keyring import Keyring
 from serve.metrics import Metrics
 from serve.page import mount_console
+from serve.placement.fleet import Fleet
+from serve.placement.turns import Turns
+from serve.requests.admission import Admission
+from serve.requests.answers import OrjsonResponse
+from serve.requests.dispatch import Dispatcher
+from serve.requests.forward import Forwarder
 from serve.resolver import Resolver
 from serve.routes.comparisons import comparison_routes
 from serve.routes.feedback import feedback_routes
@@ -37,7 +38,6 @@ from serve.routes.residency import residency_routes
 from serve.settings import Settings
 from serve.signed import SignedOnly
 from serve.traces import Traces
-from serve.turns import Turns
 from serve.uploads import Uploads
 from serve.views import Views
 from serve.warmth import Warmth

@@ -1,8 +1,8 @@
 """Who asks: what the request that runs now may do, and what there is for it.
 
 It travels in a context variable, like the request's id, so that nothing on the way can forget to
-hand it on: the resolver, the registry's threads and the log all look here. `serve.access` sets it;
-outside of a request it is the server itself, which may everything.
+hand it on: the resolver, the registry's threads and the log all look here. `serve.doors.access`
+sets it; outside of a request it is the server itself, which may everything.
 """
 
 from contextvars import ContextVar

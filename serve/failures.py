@@ -20,8 +20,8 @@ from hub.errors import (
     InvalidApiKey,
     Overloaded,
 )
-from serve.answers import OrjsonResponse
 from serve.caller import caller
+from serve.requests.answers import OrjsonResponse
 
 _log = logging.getLogger(__name__)
 _RETRY_AFTER_S = "2"

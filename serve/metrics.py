@@ -21,12 +21,12 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from hub.feedback.interactions import Interaction
-from serve.fleet import Fleet
 from serve.journal import Journal
-from serve.residency import Residency
-from serve.slots import SlotState
+from serve.placement.fleet import Fleet
+from serve.placement.residency import Residency
+from serve.placement.slots import SlotState
+from serve.placement.turns import Turns
 from serve.topnames import OTHER, TopNames
-from serve.turns import Turns
 
 TOP_ADAPTERS = 50
 UNKNOWN = "unknown"

@@ -8,7 +8,7 @@ from hub.facts import SignatureFacts
 from hub.records import AdapterSummary
 from serve.engines.base import EngineState
 from serve.engines.spec import Loading
-from serve.slots import SlotState
+from serve.placement.slots import SlotState
 
 Tag = Annotated[str, Field(min_length=1, max_length=64)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]

@@ -17,21 +17,21 @@ from starlette.types import ASGIApp
 from hub.home import Home
 from hub.publish import MeasureEffect
 from hub.registry import Registry
-from serve.access import Access
-from serve.answers import OrjsonResponse
 from serve.app import bare_app
-from serve.arrivals import Arrivals
 from serve.caller import needs
-from serve.doors import Doors
+from serve.doors.access import Access
+from serve.doors.arrivals import Arrivals
+from serve.doors.doors import Doors
+from serve.doors.keyring import Keyring
+from serve.doors.listen import address, listen, make_server
 from serve.failures import refusal
 from serve.hubs import Hubs
-from serve.keyring import Keyring
-from serve.listen import address, listen, make_server
 from serve.logs import log_to_stderr
+from serve.requests.answers import OrjsonResponse
+from serve.requests.surface import ROUTES
 from serve.routes.registry import registry_routes
 from serve.settings import RegistrySettings
 from serve.stopping import ENDING_S, end_within, first, signals
-from serve.surface import ROUTES
 from serve.uploads import Uploads
 
 _METHODS = ["GET", "POST", "PUT", "DELETE"]

@@ -27,25 +27,25 @@ from hub.leases import Leases
 from hub.publish import MeasureEffect
 from hub.registry import Registry
 from hub.store import Store
-from serve.admission import Admission
 from serve.app import Parts, make_app
+from serve.doors.listen import address, listen, make_server
 from serve.engines import vllm
 from serve.engines.base import Engine, EngineState
 from serve.engines.remote import RemoteEngine
 from serve.engines.spec import Loading
 from serve.engines.supervisor import SupervisedEngine
-from serve.fleet import Adapters, Fleet, Member
 from serve.hubs import Hubs
 from serve.job_starter import JobStarter
 from serve.journal import Journal
-from serve.lazy_folder import LazyFolder
-from serve.lazy_residency import LazyResidency
-from serve.listen import address, listen, make_server
 from serve.logs import log_to_stderr
-from serve.residency import Residency
+from serve.placement.fleet import Adapters, Fleet, Member
+from serve.placement.lazy_folder import LazyFolder
+from serve.placement.lazy_residency import LazyResidency
+from serve.placement.residency import Residency
+from serve.placement.shelf import Shelf
+from serve.requests.admission import Admission
 from serve.resolver import Resolver
 from serve.settings import Settings
-from serve.shelf import Shelf
 from serve.signed import SignedOnly
 from serve.stopping import ENDING_S, Told, end_within, first, signals
 from serve.traces import traces_from

@@ -20,10 +20,10 @@ from collections.abc import Iterator, Sequence
 from hub.errors import Conflict, EngineUnavailable, HubError, UsageError
 from hub.records import Version
 from serve.engines.base import Engine, EngineState
-from serve.fleet import Fleet
 from serve.journal import Journal
-from serve.pins import Pins, Resolve
-from serve.residency import Residency
+from serve.placement.fleet import Fleet
+from serve.placement.pins import Pins, Resolve
+from serve.placement.residency import Residency
 
 _log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from hub.records import Run
 from train.config import TrainConfig
-from train.formats_files import kept_name
+from train.data.formats_files import kept_name
 from train.sweepplan import parse_sweep
 
 

@@ -15,9 +15,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from hub.errors import HubError, InvalidConfig, InvalidData
 from hub.names import AdapterRef, parse_base_name, parse_name, parse_reference
 from train.configfaults import problem
-from train.formats_files import kept_name
-from train.formats_map import known_field
-from train.overlong import Overlong
+from train.data.formats_files import kept_name
+from train.data.formats_map import known_field
+from train.linting.overlong import Overlong
 from train.presets import BETA, PREFERENCES, BaseFacts, Method, PresetName, choose
 from train.sweepplan import AskedSweep, parse_sweep
 
@@ -68,15 +68,15 @@ class TrainConfig(BaseModel):
     """A run as it is asked for. None means: by the preset.
 
     `epochs`, `batch_size` (rows a step on one device) and `max_length` (tokens a row) are what they
-    are everywhere; `overlong` says what becomes of longer rows (`train.overlong`); `validation` is
-    the share of rows kept to validate on; `heldout` names files whose questions must not be in the
-    data, and `validate_on_heldout` validates on those instead; `columns` says which column of a
-    file holds a field (`instruction: question`); `early_stopping_patience` counts evaluations
-    without improvement, of which there are one or more an epoch (0 never stops early). `beta` holds
-    dpo and kto to their reference. `publish_as` and `new_base` say what a full fine-tuning becomes.
-    `sweep` is `KEY` or `KEY=V1,V2,…` (`train.sweepplan`). `processes` train together, each with
-    batches of its own; `launch` is passed to `accelerate launch`, which starts them.
-    What each setting means in a line is in `train.configtext`.
+    are everywhere; `overlong` says what becomes of longer rows (`train.linting.overlong`);
+    `validation` is the share of rows kept to validate on; `heldout` names files whose questions
+    must not be in the data, and `validate_on_heldout` validates on those instead; `columns` says
+    which column of a file holds a field (`instruction: question`); `early_stopping_patience` counts
+    evaluations without improvement, of which there are one or more an epoch (0 never stops early).
+    `beta` holds dpo and kto to their reference. `publish_as` and `new_base` say what a full
+    fine-tuning becomes. `sweep` is `KEY` or `KEY=V1,V2,…` (`train.sweepplan`). `processes` train
+    together, each with batches of its own; `launch` is passed to `accelerate launch`, which starts
+    them. What each setting means in a line is in `train.configtext`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -12,9 +12,9 @@ from typing import Any
 
 from hub.records import Base, Version
 from train.config import Settings
-from train.findings import LintReport
+from train.data.rows import DataSet
+from train.linting.findings import LintReport
 from train.progress import TrainResult
-from train.rows import DataSet
 
 _LIBRARIES = ("torch", "transformers", "peft", "trl", "datasets", "accelerate", "bitsandbytes")
 _LISTED_ROWS = 20

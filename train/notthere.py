@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from train.formats_files import hub_name, source_name
+from train.data.formats_files import hub_name, source_name
 
 
 def not_there(raw: Mapping[str, Any], bases: Collection[str]) -> list[str]:

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 PresetName = Literal["auto", "style", "task", "knowledge", "tiny"]
 Method = Literal["sft", "dpo", "kto", "full"]
 PREFERENCES: tuple[Method, ...] = ("dpo", "kto")
+# Above this, computing activations again costs less than keeping them.
+CHECKPOINTING_PARAMETERS = 300_000_000
 BETA = 0.1
 
 TINY_PARAMETERS = 10_000_000

@@ -23,17 +23,17 @@ from hub.records import Run
 from hub.registry import Registry
 from hub.run_state import locked, refuse_unresumable
 from train.config import Settings, TrainConfig
+from train.data.near import near_key
+from train.data.rows import DataSet
+from train.data.split import split
 from train.events import Recorder
-from train.findings import LintReport
 from train.lineage import lineage
-from train.methods import load_result, train_by_method
-from train.near import near_key
-from train.nospace import is_no_space, no_space
-from train.overlong import fitting
-from train.plan import Inputs, lint_of, planned_from, read_inputs, refuse_other_data
+from train.linting.findings import LintReport
+from train.linting.overlong import fitting
+from train.planning.plan import Inputs, lint_of, planned_from, read_inputs, refuse_other_data
 from train.progress import Progress, Report
-from train.rows import DataSet
-from train.split import split
+from train.trainers.methods import load_result, train_by_method
+from train.trainers.nospace import is_no_space, no_space
 
 _LISTED_ROWS = 20
 
@@ -135,12 +135,12 @@ def _train(
     folder: Path, inputs: Inputs, settings: Settings, report: LintReport, progress: Report
 ) -> dict[str, Any]:
     """Train, check the effect of what was written, report; the lineage of the adapter."""
-    from train.effect import effect_of
-    from train.energy import EnergyMeter
-    from train.examine import examine
-    from train.loading import device
-    from train.report import finish_report
-    from train.tokens import ChatTokenizer
+    from train.reporting.effect import effect_of
+    from train.reporting.energy import EnergyMeter
+    from train.reporting.examine import examine
+    from train.reporting.report import finish_report
+    from train.templates.tokens import ChatTokenizer
+    from train.trainers.loading import device
 
     kept = fitting(inputs.dataset, report, settings.overlong)
     training, validation = _divided(kept, inputs.heldout, settings)

@@ -22,8 +22,8 @@ from hub.records import Run
 from hub.registry import Registry
 from hub.run_state import run_state
 from train.config import TrainConfig
-from train.formats_files import kept_name
-from train.plan import settled
+from train.data.formats_files import kept_name
+from train.planning.plan import settled
 from train.progress import Progress, Report
 from train.run import run_training
 from train.sweepplan import Value, parse_sweep, values_around

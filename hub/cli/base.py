@@ -116,7 +116,7 @@ def build_starter_base(registry: "Registry", home: "Home", seed: int = 0) -> "Ba
         from hub.cli.extras import require_extra
 
         require_extra("train", "torch", "transformers", "tokenizers")
-        from train.starter import build_starter
+        from train.starter.build import build_starter
 
         with progress_bar() as bar:
             task = bar.add_task("building the starter base", total=None)

@@ -10,9 +10,9 @@ from hub.cli.output import hint, json_option, note, print_json, print_table
 from hub.errors import InvalidData, UsageError
 
 if TYPE_CHECKING:
-    from train.convert import Converted
-    from train.rows import DataSet
-    from train.stats import Stats
+    from train.data.convert import Converted
+    from train.data.rows import DataSet
+    from train.linting.stats import Stats
 
 _TARGETS = (
     "messages", "alpaca", "prompt-completion", "sharegpt", "openai", "dpo", "openai-dpo", "kto",
@@ -44,7 +44,7 @@ def convert(
 
     Every record is read back and compared with its row, so what is not mentioned came along.
     """
-    from train.formats_write import line_of, write_records
+    from train.data.formats_write import line_of, write_records
 
     if text and target not in _WITH_TEXT:
         raise UsageError(f"--text is for {', '.join(_WITH_TEXT)}; '{target}' has one form")
@@ -73,8 +73,8 @@ def convert(
 
 
 def _converted(dataset: "DataSet", target: str, text: bool, out: Path | None) -> "Converted":
-    from train.convert import convert
-    from train.formats_files import kind_of
+    from train.data.convert import convert
+    from train.data.formats_files import kind_of
 
     if text or out is None or kind_of(out) not in ("csv", "tsv") or target not in _WITH_TEXT:
         return convert(dataset, target, as_text=text)
@@ -118,13 +118,13 @@ def split(
     """
     import sys
 
-    from train.formats import read_source
-    from train.formats_files import hub_name, kind_of, stem_of
-    from train.formats_write import write_records
-    from train.near import near_key
-    from train.rows import DataSet
-    from train.split import MIN_ROWS
-    from train.split import split as divide
+    from train.data.formats import read_source
+    from train.data.formats_files import hub_name, kind_of, stem_of
+    from train.data.formats_write import write_records
+    from train.data.near import near_key
+    from train.data.rows import DataSet
+    from train.data.split import MIN_ROWS
+    from train.data.split import split as divide
 
     read_ = read_source(file, columns or {}, sys.stdin.buffer)
     whole = DataSet(stem_of(file), str(file), read_.shape.name, tuple(read_.rows))
@@ -170,7 +170,7 @@ def stats_command(
     as_json: bool,
 ) -> None:
     """Count rows, turns and lengths; with --base also tokens, under its own chat template."""
-    from train.stats import stats
+    from train.linting.stats import stats
 
     dataset = read(files, columns)
     count, limit = token_counter(base_name) if base_name else (None, None)

@@ -11,8 +11,8 @@ from hub.cli.output import hint, json_option, note, print_json, print_table
 from hub.errors import UsageError
 
 if TYPE_CHECKING:
-    from train.findings import LintReport
-    from train.fix import Fix
+    from train.linting.findings import LintReport
+    from train.linting.fix import Fix
 
 _ROWS_SHOWN = 5
 _DIFF_LINES = 2_000
@@ -65,7 +65,7 @@ def lint_command(
         raise UsageError("-o and --in-place say where --fix writes", hint="Add --fix.")
     if out and in_place:
         raise UsageError("-o and --in-place exclude each other")
-    from train.formats import read_dataset
+    from train.data.formats import read_dataset
 
     options: dict[str, Any] = {
         "heldout": read_dataset(heldout, columns=columns) if heldout else None,
@@ -86,8 +86,8 @@ def lint_command(
 def _lint(
     files: tuple[Path, ...], columns: dict[str, str] | None, options: dict[str, Any]
 ) -> "LintReport":
-    from train.lint import lint
-    from train.lint_read import read_for_lint
+    from train.linting.lint import lint
+    from train.linting.read import read_for_lint
 
     dataset, faults = read_for_lint(files, columns=columns, stdin=sys.stdin.buffer)
     return lint(dataset, faults=faults, **options)
@@ -102,8 +102,8 @@ def _fix(
     quiet: bool,
 ) -> tuple["LintReport", dict[str, Any]]:
     """Mend, write where that was asked for, and lint what is left."""
-    from train.fix import plan_fix, write_fix
-    from train.lint import lint
+    from train.linting.fix import plan_fix, write_fix
+    from train.linting.lint import lint
 
     plan = plan_fix(files, columns=columns, stdin=sys.stdin.buffer, ignore=options["ignore"])
     written = write_fix(plan, output=out) if out or in_place else []
@@ -161,7 +161,7 @@ def print_report(report: "LintReport", *, quiet: bool = False) -> None:
 
 
 def _print_rules(as_json: bool) -> None:
-    from train.lint_rules import RULES
+    from train.linting.rules import RULES
 
     if as_json:
         print_json(
@@ -187,7 +187,7 @@ def _counting(base_name: str | None, max_length: int | None) -> dict[str, Any]:
 
     require_extra("train", "transformers")
     from train.presets import BaseFacts
-    from train.tokens import ChatTokenizer
+    from train.templates.tokens import ChatTokenizer
 
     with Registry.open(Home.from_environment()) as registry:
         base = registry.bases.get(base_name)

@@ -9,8 +9,8 @@ import click
 from hub.cli.output import hint
 
 if TYPE_CHECKING:
-    from train.lint import TokenCounter
-    from train.rows import DataSet
+    from train.data.rows import DataSet
+    from train.linting.lint import TokenCounter
 
 files_argument = click.argument(
     "files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE..."
@@ -18,7 +18,7 @@ files_argument = click.argument(
 
 
 def _parsed(context: click.Context, option: click.Parameter, given: tuple[str, ...]) -> Any:
-    from train.formats_map import parse_columns
+    from train.data.formats_map import parse_columns
 
     return parse_columns(given) if given else None
 
@@ -37,9 +37,9 @@ base_option = click.option("--base", "base_name", help="Count tokens as this bas
 def read(files: tuple[Path, ...], columns: dict[str, str] | None) -> "DataSet":
     """The data set of the files, of standard input, or of a name on the Hub; says what it skipped.
 
-    Raises what `train.formats.read_dataset` raises.
+    Raises what `train.data.formats.read_dataset` raises.
     """
-    from train.formats import read_dataset
+    from train.data.formats import read_dataset
 
     dataset = read_dataset(files, columns=columns, stdin=sys.stdin.buffer)
     say_what_was_skipped(dataset)
@@ -63,7 +63,7 @@ def token_counter(base_name: str) -> "tuple[TokenCounter, int | None]":
 
     require_extra("train", "transformers")
     from train.presets import BaseFacts
-    from train.tokens import ChatTokenizer
+    from train.templates.tokens import ChatTokenizer
 
     with Registry.open(Home.from_environment()) as registry:
         base = registry.bases.get(base_name)

@@ -15,8 +15,8 @@ from hub.cli.output import hint, json_option, print_json
 from hub.errors import InvalidData, UsageError
 
 if TYPE_CHECKING:
-    from train.masks import Mask
-    from train.rows import Message, Row
+    from train.data.rows import Message, Row
+    from train.templates.masks import Mask
 
 _LONGEST = 2000  # characters of a message; --json has them all
 _RANGE = re.compile(r"(\d+)(-)?(\d+)?")
@@ -94,8 +94,8 @@ def _show_masks(rows: tuple["Row", ...], base_name: str, as_json: bool) -> None:
     from hub.registry import Registry
 
     require_extra("train", "transformers")
-    from train.masks import mask_of
-    from train.tokens import ChatTokenizer
+    from train.templates.masks import mask_of
+    from train.templates.tokens import ChatTokenizer
 
     with Registry.open(Home.from_environment()) as registry:
         base = registry.bases.get(base_name)

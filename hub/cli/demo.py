@@ -65,7 +65,7 @@ def demo(exit_: bool, port: int) -> None:
     from hub.home import Home
 
     require_extra("cpu", "torch", "transformers", "peft", "trl", "vllm", "fastapi", "openai")
-    from serve.listen import listen
+    from serve.doors.listen import listen
 
     home = Home.from_environment()
     examples = _examples()

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from hub.home import Home
     from hub.registry import Registry
     from train.config import TrainConfig
-    from train.plan import Plan
+    from train.planning.plan import Plan
 
 
 def show_dry_run(
@@ -25,7 +25,7 @@ def show_dry_run(
         And what `train.run.run_training` refuses.
     """
     from train.config import TrainConfig
-    from train.plan import planned
+    from train.planning.plan import planned
 
     if asked.sweep is not None:
         asked = TrainConfig.load(None, {**asked.model_dump(mode="json"), "sweep": None})
@@ -52,7 +52,7 @@ def _refuse_new_base(registry: "Registry", base: str | None) -> None:
 def _timed(plan: "Plan") -> "Plan":
     from dataclasses import replace
 
-    from train.timing import tokens_per_second
+    from train.planning.timing import tokens_per_second
 
     pace = tokens_per_second(plan.settings, plan.base.source, plan.dataset.rows, plan.parent_folder)
     taken = plan.preflight.timed(pace, "a step that was timed just now")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from hub.publish import Effect
-    from train.effect import EffectMeter
+    from train.reporting.effect import EffectMeter
 
 
 class ModelEffect:
@@ -16,7 +16,7 @@ class ModelEffect:
         self._meter: EffectMeter | None = None
 
     def __call__(self, base_source: str, folder: Path) -> "Effect":
-        """Raises MissingExtra, BaseError, TrainingError as `train.effect` does."""
+        """Raises MissingExtra, BaseError, TrainingError as `train.reporting.effect` does."""
         from hub.cli.extras import require_extra
         from hub.publish import Effect
 
@@ -25,7 +25,7 @@ class ModelEffect:
             from train.runtime import ready
 
             ready(quantize=False)
-            from train.effect import EffectMeter
+            from train.reporting.effect import EffectMeter
 
             self._meter = EffectMeter()
         report = self._meter.measure(base_source, folder)

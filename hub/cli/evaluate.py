@@ -74,7 +74,7 @@ def evaluate(
     from hub.evaluation.statistics import compare
     from hub.facts import Evaluated
     from hub.feedback.export import prompt_key
-    from train.formats import read_dataset, require_kind
+    from train.data.formats import read_dataset, require_kind
 
     with open_hub(hub_url) as hub:
         version = hub.show(reference)

@@ -30,7 +30,7 @@ from hub.who import acting_for
 if TYPE_CHECKING:
     from hub.records import Run
     from train.config import TrainConfig
-    from train.findings import LintReport
+    from train.linting.findings import LintReport
     from train.progress import Progress, Wanted
 
 _METHODS = {"supervised": "sft", "dpo": "dpo"}
@@ -69,9 +69,9 @@ def _end_with_parent() -> None:
 
 
 def _check(registry: Registry, job: Job) -> None:
-    from train.formats import read_dataset
-    from train.lint import lint
-    from train.methods import require_fit
+    from train.data.formats import read_dataset
+    from train.linting.lint import lint
+    from train.trainers.methods import require_fit
 
     config = _config(registry, job)
     dataset = read_dataset(config.data)
@@ -98,7 +98,7 @@ def _train(registry: Registry, home: Home, job: Job) -> None:
     from hub.cli.versions import publish_run
     from hub.local import LocalHub
     from hub.names import parse_adapter_reference
-    from train.told import warned
+    from train.reporting.told import warned
 
     run = _run(registry, home, job)
     if not registry.queue.may_publish(job):
@@ -171,7 +171,7 @@ def _config(registry: Registry, job: Job) -> "TrainConfig":
 def _rated(registry: Registry, home: Home, job: Job, config: "TrainConfig") -> "TrainConfig":
     """The config with the preset's learning rate times what was asked for."""
     from train.config import TrainConfig
-    from train.plan import settled
+    from train.planning.plan import settled
 
     times = job.hyperparameters.get("learning_rate_multiplier", "auto")
     if times == "auto":

@@ -60,7 +60,7 @@ def merge(reference: str, out: Path, dtype: str | None, hub_url: str | None, as_
 
         ready(quantize=False)
         from hub.merge import merge as merge_
-        from train.effect import PROMPTS
+        from train.reporting.effect import PROMPTS
 
         with quiet():
             merged = merge_(

@@ -29,7 +29,7 @@ def report_files(folder: Path) -> dict[str, Any]:
 
 def print_report(lineage: Mapping[str, Any], folder: Path) -> None:
     """Everything on stdout; nothing where the run has not finished."""
-    from train.told import told
+    from train.reporting.told import told
 
     if not lineage:
         return
@@ -66,7 +66,7 @@ def _print_curves(points: Sequence[Mapping[str, Any]], lineage: Mapping[str, Any
 
 
 def _print_cost(lineage: Mapping[str, Any]) -> None:
-    from train.told import energy, energy_source
+    from train.reporting.told import energy, energy_source
 
     metrics = lineage["metrics"]
     click.echo()

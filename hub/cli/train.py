@@ -186,7 +186,7 @@ def _print_defaults(overrides: dict[str, Any]) -> None:
 
 def _print_settled(registry: "Registry", home: "Home", asked: "TrainConfig") -> None:
     from train.configtext import asked_yaml, settled_yaml
-    from train.plan import settled
+    from train.planning.plan import settled
 
     if asked.sweep is not None:  # each of its runs has settings of its own
         click.echo(asked_yaml(asked.to_json()), nl=False)

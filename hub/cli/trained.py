@@ -26,7 +26,7 @@ def finish(
     from hub.cli.effect import ModelEffect
     from hub.cli.versions import publish_run, report_published
     from hub.local import LocalHub
-    from train.told import warned
+    from train.reporting.told import warned
 
     lineage = run.lineage or {}
     metrics = lineage.get("metrics", {})

@@ -3,8 +3,8 @@
 A generation is one life of an engine's process: it grows at every restart, and whatever was loaded
 in an earlier one is gone. All methods belong to the event loop that called `start`.
 
-Absent on purpose: which adapters the gateway wants loaded (`serve.residency`), what a request looks
-like (`serve.dispatch`), and any choice among several engines.
+Absent on purpose: which adapters the gateway wants loaded (`serve.placement.residency`), what a
+request looks like (`serve.requests.dispatch`), and any choice among several engines.
 """
 
 from collections.abc import Mapping

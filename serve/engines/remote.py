@@ -3,8 +3,8 @@
 One that is told what to load needs --enable-lora, VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 and the hub's
 folder at the same path; one that loads lazily needs the folder that the gateway fills for it.
 Adapters that others loaded into it are left alone. A restart is seen as a time of no answer; one
-that is quicker than the probes shows when the engine no longer knows a name, and `serve.dispatch`
-then loads it again.
+that is quicker than the probes shows when the engine no longer knows a name, and
+`serve.requests.dispatch` then loads it again.
 """
 
 import asyncio

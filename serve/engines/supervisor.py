@@ -4,7 +4,8 @@ An engine is dead when its process ends, when it answers /health with an error (
 does so when its engine core is gone), when nobody listens, or when it is silent for several probes.
 The first start is tried once: what fails then is the configuration, and repeating it helps nobody.
 
-Absent on purpose: reloading adapters (`serve.residency` does it on demand, by generation).
+Absent on purpose: reloading adapters (`serve.placement.residency` does it on demand, by
+generation).
 """
 
 import asyncio

@@ -17,10 +17,10 @@ from hub.clock import stamp
 from hub.errors import InvalidParameter, StoreUnavailable
 from hub.files import StoredFile
 from hub.local import LocalHub
-from serve.answers import OrjsonResponse
 from serve.caller import caller, needs
 from serve.fine_tuning_objects import file_out, page
 from serve.hubs import Hubs
+from serve.requests.answers import OrjsonResponse
 
 _MOST_LISTED = 10_000
 _LONGEST_NAME = 255

@@ -13,13 +13,13 @@ from starlette.responses import Response
 from hub.errors import InvalidParameter, UnknownReference, UsageError
 from hub.jobs import Job
 from hub.local import LocalHub
-from serve.answers import OrjsonResponse
 from serve.caller import caller, needs
 from serve.failures import refusal
 from serve.fine_tuning import JobIn, wanted
 from serve.fine_tuning_objects import checkpoints_of, event_out, job_out, page
 from serve.hubs import Hubs
 from serve.job_starter import JobStarter
+from serve.requests.answers import OrjsonResponse
 from serve.resolver import Arm, Resolver
 from serve.routes.asking import Who
 

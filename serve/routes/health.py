@@ -3,11 +3,11 @@
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from serve.admission import Admission
-from serve.answers import OrjsonResponse
 from serve.caller import NOBODY, caller, needs
 from serve.engines.base import EngineState
-from serve.fleet import Fleet
+from serve.placement.fleet import Fleet
+from serve.requests.admission import Admission
+from serve.requests.answers import OrjsonResponse
 
 
 def health_routes(fleet: Fleet, admission: Admission) -> APIRouter:

@@ -1,4 +1,4 @@
-"""What is forwarded to an engine (`serve.surface`), the list of models, and what is not kept.
+"""What is forwarded to an engine (`serve.requests.surface`), the models, and what is not kept.
 
 Absent on purpose: stored responses. A response lives in the engine that made it, and nowhere else.
 """
@@ -12,15 +12,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hub.apikeys import INFER
 from hub.errors import HubError
-from serve.answers import OrjsonResponse
-from serve.arrivals import notes
 from serve.caller import caller, needs
 from serve.catalog import Catalog
+from serve.doors.arrivals import notes
 from serve.failures import answer_to, refusal
-from serve.forward import Forwarder
+from serve.requests.answers import OrjsonResponse
+from serve.requests.forward import Forwarder
+from serve.requests.running import Running
+from serve.requests.surface import ROUTES
 from serve.resolver import Resolver
-from serve.running import Running
-from serve.surface import ROUTES
 from serve.traces import Trace
 
 _ANY = ["GET", "POST", "DELETE"]

@@ -9,11 +9,11 @@ from hub.facts import Removed, Resolved, VersionFacts
 from hub.local import LocalHub
 from hub.names import parse_name
 from hub.records import AdapterSummary, Base
-from serve.answers import OrjsonResponse, tagged
 from serve.caller import needs
 from serve.hubs import Hubs
 from serve.paging import AskedPage, Page
 from serve.protocol import AdaptersOut, BaseOut
+from serve.requests.answers import OrjsonResponse, tagged
 from serve.routes.asking import Who
 
 

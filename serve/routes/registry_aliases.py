@@ -6,11 +6,11 @@ from starlette.responses import Response
 from hub.facts import AliasFacts
 from hub.local import LocalHub
 from hub.records import AliasMove
-from serve.answers import OrjsonResponse, tagged
 from serve.caller import needs
 from serve.hubs import Hubs
 from serve.paging import AskedPage, Page
 from serve.protocol import AliasIn, RollbackIn
+from serve.requests.answers import OrjsonResponse, tagged
 from serve.routes.asking import Who
 
 

@@ -18,10 +18,10 @@ from hub.facts import (
     Verification,
     VersionFacts,
 )
-from serve.answers import OrjsonResponse, tagged
 from serve.caller import needs
 from serve.hubs import Hubs
 from serve.protocol import GcIn, VerifyIn
+from serve.requests.answers import OrjsonResponse, tagged
 from serve.routes.registry_adapters import abroad
 
 _NDJSON = "application/x-ndjson"

@@ -18,12 +18,12 @@ from hub.names import AdapterRef, Digest, Number, parse_adapter_reference, parse
 from hub.publish import servable_folder
 from hub.store import CARD
 from hub.strictjson import require_plain
-from serve.answers import ASK_AGAIN, OrjsonResponse, for_ever, has
 from serve.caller import caller, needs
-from serve.doors import ASKED_HEAD
+from serve.doors.doors import ASKED_HEAD
 from serve.failures import refusal
 from serve.hubs import Hubs
 from serve.protocol import PublishIn, Sha256, UploadedOut
+from serve.requests.answers import ASK_AGAIN, OrjsonResponse, for_ever, has
 from serve.routes.asking import Who
 from serve.signed import SignedOnly
 from serve.uploads import Uploads

@@ -4,9 +4,9 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from hub.facts import KeyFacts, KeyWanted, NewKey
-from serve.answers import OrjsonResponse
 from serve.caller import needs
 from serve.hubs import Hubs
+from serve.requests.answers import OrjsonResponse
 from serve.routes.asking import Who
 
 # Neither the list nor a secret is for any cache.

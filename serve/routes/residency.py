@@ -16,7 +16,9 @@ from hub.clock import stamp
 from hub.errors import UsageError
 from hub.records import Base, Version
 from serve.caller import caller, needs
-from serve.fleet import Member
+from serve.placement.fleet import Member
+from serve.placement.residency import Residency
+from serve.placement.slots import Resident
 from serve.protocol import (
     EngineResidencyOut,
     PinOut,
@@ -27,9 +29,7 @@ from serve.protocol import (
     SlotsOut,
     SuggestionsOut,
 )
-from serve.residency import Residency
 from serve.resolver import Resolver
-from serve.slots import Resident
 from serve.warmth import Warmth
 
 SUGGESTIONS = "suggestions.json"

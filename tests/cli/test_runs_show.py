@@ -12,11 +12,11 @@ from hub.records import Base, Version
 from hub.registry import Registry
 from tests.command import Hub
 from tests.train.test_report import LINEAGE, curve
-from train.examine import Examined
-from train.memorisation import Repeated
-from train.report import finish_report
-from train.rows import Message, Row
-from train.samples import Sample
+from train.data.rows import Message, Row
+from train.reporting.examine import Examined
+from train.reporting.memorisation import Repeated
+from train.reporting.report import finish_report
+from train.reporting.samples import Sample
 
 
 @pytest.fixture

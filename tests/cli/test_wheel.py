@@ -39,7 +39,7 @@ def test_the_wheel_holds_what_runs(wheel: Path) -> None:
         "serve/console/index.html",
         "serve/console/console.js",
         "serve/console/console.css",
-        "train/starter.py",
+        "train/starter/build.py",
         "train/examples/support/heldout.jsonl",
     ):
         assert name in names

@@ -18,10 +18,10 @@ from hub.records import Base, Version
 from hub.registry import Registry
 from hub.store import Store
 from serve.app import Parts, make_app
+from serve.doors.listen import address, listen, make_server
 from serve.engines.base import Engine
 from serve.engines.spec import EngineSpec
-from serve.listen import address, listen, make_server
-from serve.residency import Residency
+from serve.placement.residency import Residency
 from serve.run import make_engines, opened
 from serve.settings import Settings
 from tests.conftest import acts, adapter_config, adapter_tensors, write_adapter

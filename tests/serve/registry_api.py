@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from hub.home import Home
 from hub.publish import MeasureEffect
 from hub.registry import Registry
+from serve.doors.listen import address, listen, make_server
 from serve.hubs import Hubs
-from serve.listen import address, listen, make_server
 from serve.registry_server import make_registry_app
 from serve.settings import RegistrySettings
 from serve.uploads import Uploads

@@ -19,10 +19,10 @@ from hub.errors import EngineError
 from hub.evaluation.ask import Question, ask
 from hub.home import Home
 from hub.registry import Registry
-from serve.access import is_open
 from serve.app import bare_app, make_app
 from serve.caller import NOBODY, Caller, caller, rules_of
-from serve.keyring import Keyring
+from serve.doors.access import is_open
+from serve.doors.keyring import Keyring
 from serve.registry_server import make_registry_app
 from serve.routes.openai import Forwarded
 from serve.run import make_engines

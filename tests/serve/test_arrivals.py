@@ -66,7 +66,7 @@ async def test_a_line_tells_who_answered_and_never_what(
     await gateway.http.post("/v1/chat/completions", json=body, headers=headers)
     lines = [json.loads(line) for line in caplog.text.splitlines()]
     entries = gateway.logged()[::-1]
-    served = [line for line in lines if line["logger"] == "serve.arrivals"]
+    served = [line for line in lines if line["logger"] == "serve.doors.arrivals"]
     assert [line["interaction"] for line in served] == [entry.id for entry in entries]
     for line in served:
         assert (line["request_id"], line["status"], line["adapter"]) == ("mine", 200, "support@1")
@@ -76,7 +76,7 @@ async def test_a_line_tells_who_answered_and_never_what(
         assert line["ms"] > 0
     assert served[0]["ttft_ms"] is None
     assert served[1]["ttft_ms"] > 0
-    (warning,) = [line for line in lines if line["logger"] == "serve.dispatch"]
+    (warning,) = [line for line in lines if line["logger"] == "serve.requests.dispatch"]
     assert (warning["request_id"], warning["level"]) == ("mine", "warning")
     assert "secret" not in caplog.text
     assert "in so many words" not in caplog.text

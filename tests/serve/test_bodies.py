@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serve.bodies import with_values
+from serve.requests.bodies import with_values
 
 NAME = b'"support@3#9f2c"'
 

@@ -1,6 +1,6 @@
 """When an engine is left out, for how long, and what lets it in again; with a clock of our own."""
 
-from serve.breaker import OPENS_AT, Breaker
+from serve.placement.breaker import OPENS_AT, Breaker
 
 
 class Clock:

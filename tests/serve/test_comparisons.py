@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from hub.records import Version
-from serve import sse
-from serve.lease import Lease
+from serve.placement.lease import Lease
+from serve.requests import sse
 from tests.serve.conftest import MESSAGES, Gateway, Publish, until
 from tests.serve.engine_double import EngineDouble
 

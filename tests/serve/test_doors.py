@@ -8,7 +8,7 @@ import pytest
 
 from hub.errors import AddressRefused, InvalidConfig
 from hub.records import Base
-from serve.listen import address, listen
+from serve.doors.listen import address, listen
 from serve.settings import RegistrySettings, Settings
 from tests.serve.conftest import MESSAGES, Gateway
 from tests.serve.engine_double import EngineDouble

@@ -8,10 +8,10 @@ import pytest
 from hub.errors import Conflict, EngineError
 from hub.home import Home
 from hub.leases import leased
-from serve.residency import Residency
+from serve.placement.residency import Residency
+from serve.placement.slots import SlotState
 from serve.run import make_engines
 from serve.settings import Settings
-from serve.slots import SlotState
 from tests.serve.conftest import Gateway, Publish, running, until
 from tests.serve.engine_double import EngineDouble
 

@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from serve import sse
 from serve.engines.base import EngineState
+from serve.requests import sse
 from tests.serve.conftest import MESSAGES, Gateway, Publish, until
 from tests.serve.engine_double import EngineDouble
 

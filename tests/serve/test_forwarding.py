@@ -7,7 +7,7 @@ import httpx
 import pytest
 from openai import AsyncOpenAI, BadRequestError, NotFoundError
 
-from serve import sse
+from serve.requests import sse
 from tests.serve.conftest import MESSAGES, Gateway, Publish
 from tests.serve.engine_double import EngineDouble
 

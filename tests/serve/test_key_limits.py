@@ -9,10 +9,10 @@ import pytest
 from hub.errors import Overloaded, RateLimited
 from hub.facts import KeyFacts
 from hub.home import Home
-from serve.rates import Rates
+from serve.doors.rates import Rates
+from serve.placement.turns import WAITING_PER_RUNNING, Turn, Turns
 from serve.run import make_engines
 from serve.settings import Settings
-from serve.turns import WAITING_PER_RUNNING, Turn, Turns
 from tests.serve.conftest import MESSAGES, Gateway, Publish, running, until
 from tests.serve.engine_double import EngineDouble
 from tests.serve.keyed import Keys, keys

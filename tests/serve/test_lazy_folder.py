@@ -22,7 +22,7 @@ from hub.errors import (
     StoreUnavailable,
     UsageError,
 )
-from serve.lazy_folder import LazyFolder
+from serve.placement.lazy_folder import LazyFolder
 from tests.conftest import adapter_config, adapter_tensors, write_adapter
 from tests.serve.processes import soon
 
@@ -197,7 +197,7 @@ def test_a_killed_gateway_leaves_nothing_half_offered(version: Path, root: Path)
     endless = (
         "import itertools, sys\n"
         "from pathlib import Path\n"
-        "from serve.lazy_folder import LazyFolder\n"
+        "from serve.placement.lazy_folder import LazyFolder\n"
         "for i in itertools.count():\n"
         f"    LazyFolder(Path(sys.argv[1]), {BASE!r}).offer(\n"
         "        f'support@1#{i:012x}', Path(sys.argv[2]))\n"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serve.places import Places
+from serve.placement.places import Places
 
 QUANTUM_S = 0.5
 

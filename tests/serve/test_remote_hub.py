@@ -20,7 +20,7 @@ from hub.operations import Operations
 from hub.records import Base
 from hub.remote import RemoteHub
 from hub.wire import error_from
-from serve.listen import address, listen
+from serve.doors.listen import address, listen
 from tests.conftest import acts, adapter_config, adapter_tensors, write_adapter
 from tests.serve.conftest import Publish
 from tests.serve.registry_api import serving

@@ -6,7 +6,7 @@ import pytest
 
 from hub.errors import EngineRefused, IntegrityError
 from hub.store import Store
-from serve.residency import Residency
+from serve.placement.residency import Residency
 from tests.serve.conftest import Gateway, Publish, until
 from tests.serve.engine_double import EngineDouble
 

@@ -17,7 +17,7 @@ import pytest
 from hub.errors import AddressRefused
 from hub.home import Home
 from hub.records import Base
-from serve.listen import listen
+from serve.doors.listen import listen
 from tests.serve.processes import alive, soon
 
 # argv: home, port, and the engine's command.

@@ -13,12 +13,12 @@ import pytest
 
 from hub.home import Home
 from hub.records import Version
-from serve.breaker import OPENS_AT
 from serve.engines import remote
 from serve.engines.base import EngineState
 from serve.engines.client import EngineClient
 from serve.engines.supervisor import Launch, SupervisedEngine
-from serve.lazy_residency import LazyResidency
+from serve.placement.breaker import OPENS_AT
+from serve.placement.lazy_residency import LazyResidency
 from serve.run import engine_log, make_engines
 from serve.settings import Settings
 from tests.serve.conftest import Gateway, Publish, running, until

@@ -7,10 +7,10 @@ from typing import Any
 import httpx
 import pytest
 
-from serve import refusals, sse
-from serve.answer_items import Items
-from serve.figures import Figures
-from serve.surface import ROUTES
+from serve.requests import refusals, sse
+from serve.requests.answer_items import Items
+from serve.requests.figures import Figures
+from serve.requests.surface import ROUTES
 from tests.serve.conftest import MESSAGES, Gateway, Publish, until
 from tests.serve.engine_double import EngineDouble
 from tests.serve.engine_shapes import CALL, TEXTS, TOKENS, VECTORS

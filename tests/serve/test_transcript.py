@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from serve import sse
-from serve.transcript import Choices
+from serve.requests import sse
+from serve.requests.transcript import Choices
 
 
 async def _events(data: bytes, size: int) -> list[bytes]:

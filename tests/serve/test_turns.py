@@ -6,7 +6,7 @@ import random
 import pytest
 
 from hub.errors import Overloaded
-from serve.turns import Turn, Turns
+from serve.placement.turns import Turn, Turns
 
 HOT, COLD, OTHER = ("hot",), ("cold",), ("other",)
 

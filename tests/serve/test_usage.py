@@ -6,8 +6,8 @@ from typing import Any
 import httpx
 import pytest
 
-from serve import sse
-from serve.usage import UsageHidden, asking_for_usage
+from serve.requests import sse
+from serve.requests.usage import UsageHidden, asking_for_usage
 from tests.serve.conftest import MESSAGES, Gateway, Publish
 from tests.serve.engine_double import EngineDouble
 

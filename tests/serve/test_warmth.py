@@ -12,10 +12,10 @@ from hub.registry import Registry
 from hub.store import Store
 from serve.engines.base import EngineState
 from serve.engines.spec import EngineSpec
-from serve.residency import Residency
+from serve.placement.residency import Residency
+from serve.placement.slots import SlotState
 from serve.run import make_engines
 from serve.settings import Settings
-from serve.slots import SlotState
 from tests.serve.conftest import Gateway, Publish, running, until
 from tests.serve.engine_double import EngineDouble
 

@@ -4,7 +4,7 @@ import random
 from itertools import accumulate
 
 from benchmarks.caching import least_often_used, least_recently_used, optimum
-from serve.worth import Worth
+from serve.placement.worth import Worth
 
 SLOTS = 31
 

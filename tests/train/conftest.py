@@ -11,8 +11,8 @@ from hub.basefiles import read_base
 from hub.records import Base
 from hub.registry import Registry
 from train.config import Settings, TrainConfig, settle
+from train.data.rows import DataSet, Message, Row
 from train.presets import BaseFacts
-from train.rows import DataSet, Message, Row
 
 TEMPLATE = (
     "{%- for message in messages %}{{- '<|im_start|>' + message.role + '\\n' }}"

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.train.conftest import chats
-from train.masks import mask_of
-from train.rows import Message, Row
-from train.tokens import ChatTokenizer
+from train.data.rows import Message, Row
+from train.templates.masks import mask_of
+from train.templates.tokens import ChatTokenizer
 
 GOLDEN = Path(__file__).parent / "golden"
 # Where TRL is silent: the text of Mistral 7B Instruct v0.3, and ChatML as its inventor wrote it.

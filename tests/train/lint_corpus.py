@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from train.rows import DataSet, Message, Row
+from train.data.rows import DataSet, Message, Row
 
 THINGS = (
     "lamp", "chair", "clock", "kettle", "mirror", "basket", "ladder", "blanket", "bottle", "hammer",

@@ -19,8 +19,8 @@ from transformers import (
 from hub.basefiles import read_base
 from hub.inspect import inspect_adapter
 from hub.records import Base
-from train.effect import effect_of
-from train.tokens import ChatTokenizer
+from train.reporting.effect import effect_of
+from train.templates.tokens import ChatTokenizer
 
 CONFIGS: dict[str, type[Any]] = {
     "llama": LlamaConfig,

@@ -10,11 +10,11 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from hub.errors import InvalidData, MissingExtra, UsageError
-from train.convert import Converted, convert
-from train.convert_targets import TARGETS, with_arguments
-from train.formats import read_dataset
-from train.formats_write import write_records
-from train.rows import DataSet, Message, Row
+from train.data.convert import Converted, convert
+from train.data.convert_targets import TARGETS, with_arguments
+from train.data.formats import read_dataset
+from train.data.formats_write import write_records
+from train.data.rows import DataSet, Message, Row
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
 SAID = TEXT.filter(str.strip)

@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from hub.errors import TrainingError
-from train import effect
-from train.effect import THRESHOLD, EffectMeter, EffectReport
+from train.reporting import effect
+from train.reporting.effect import THRESHOLD, EffectMeter, EffectReport
 
 WEIGHTS = "adapter_model.safetensors"
 

@@ -9,15 +9,15 @@ import pytest
 import torch
 
 from tests.train.conftest import COLOURS, THINGS, dataset
-from train.energy import EnergyMeter
-from train.examine import Examined, examine
-from train.forgetting import forgetting, general_passages, student_interval
-from train.loading import load_base
-from train.memorisation import PASSAGE
-from train.methods import Beside
-from train.tokens import ChatTokenizer
-from train.told import forgetting as told_of_forgetting
-from train.told import memorising
+from train.reporting.energy import EnergyMeter
+from train.reporting.examine import Examined, examine
+from train.reporting.forgetting import forgetting, general_passages, student_interval
+from train.reporting.memorisation import PASSAGE
+from train.reporting.told import forgetting as told_of_forgetting
+from train.reporting.told import memorising
+from train.templates.tokens import ChatTokenizer
+from train.trainers.loading import load_base
+from train.trainers.methods import Beside
 
 WORDS = (*THINGS, *COLOURS)
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from hub.errors import InvalidData, UsageError
 from tests.train.conftest import chat, chats, dataset
-from train.fix import mend, plan_fix, write_fix
-from train.lint import lint
+from train.linting.fix import mend, plan_fix, write_fix
+from train.linting.lint import lint
 
 Write = Callable[[str], Path]
 

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from hub.errors import InvalidData, UsageError
-from train.fix import plan_fix
-from train.formats import read_dataset, require_kind
-from train.formats_map import parse_columns
-from train.formats_text import LONGEST_LINE
+from train.data.formats import read_dataset, require_kind
+from train.data.formats_map import parse_columns
+from train.data.formats_text import LONGEST_LINE
+from train.linting.fix import plan_fix
 
 TOOL = {"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}
 CALL = {"id": "1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
@@ -423,8 +423,9 @@ def test_digest_is_of_the_content_alone(tmp_path: Path) -> None:
 def test_data_modules_need_no_torch() -> None:
     """Formats, lint, split and config load without the training extra."""
     code = (
-        "import sys; import train.formats, train.lint, train.split, train.config, train.run;"
-        "import train.convert, train.formats_write, train.stats;"
+        "import sys; import train.data.formats, train.linting.lint, train.data.split;"
+        "import train.config, train.run;"
+        "import train.data.convert, train.data.formats_write, train.linting.stats;"
         "heavy = {'torch', 'transformers', 'peft', 'trl', 'datasets', 'yaml', 'pyarrow'};"
         "heavy &= set(sys.modules);"
         "assert not heavy, heavy"

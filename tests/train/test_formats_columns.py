@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from hub.errors import InvalidData
-from train.formats import read_dataset
-from train.formats_columns import HubName, hub_dataset
-from train.formats_files import hub_name, kept_name
+from train.data.formats import read_dataset
+from train.data.formats_columns import HubName, hub_dataset
+from train.data.formats_files import hub_name, kept_name
 
 PLAIN = {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "r"}]}
 CALLS = {
@@ -111,7 +111,7 @@ def test_a_data_set_is_read_by_configuration_and_split(
 def test_without_a_way_to_the_hub_the_name_is_refused(tmp_path: Path) -> None:
     """One plain error, with what else the name could have meant."""
     code = (
-        "from train.formats import read_dataset\n"
+        "from train.data.formats import read_dataset\n"
         "from hub.errors import InvalidData\n"
         "try: read_dataset(['acme/tickets'])\n"
         "except InvalidData as error: print(error, error.hint)"

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from hub.errors import InvalidData
-from train.formats import read_dataset
-from train.rows import DataSet, Row
+from train.data.formats import read_dataset
+from train.data.rows import DataSet, Row
 
 Json = dict[str, Any]
 TOOL = {"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}

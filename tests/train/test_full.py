@@ -17,15 +17,15 @@ from hub.records import Base
 from hub.registry import Registry
 from tests.train.conftest import make_rows, make_settings
 from tests.train.test_sft import Killed, ignore
-from train.checkpoints import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from train.config import Settings, TrainConfig
-from train.factor import compare, factor, told
-from train.full import require_room, train_full
-from train.loading import load_base
-from train.losses import loss_on
 from train.progress import Progress, TrainResult
 from train.run import run_training
-from train.tokens import ChatTokenizer
+from train.templates.tokens import ChatTokenizer
+from train.trainers.checkpoints import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from train.trainers.factor import compare, factor, told
+from train.trainers.full import require_room, train_full
+from train.trainers.loading import load_base
+from train.trainers.losses import loss_on
 
 LAYER = "model.layers.1.self_attn.q_proj"
 

@@ -18,9 +18,9 @@ from tests.train.families import (
     golden,
     trl_template,
 )
-from train.rows import Message, Row
-from train.template import spelled
-from train.tokens import ChatTokenizer
+from train.data.rows import Message, Row
+from train.templates.template import spelled
+from train.templates.tokens import ChatTokenizer
 
 
 @pytest.fixture(params=FAMILIES)
@@ -72,8 +72,8 @@ def test_the_collators_labels_are_the_mask(
     """What TRL's trainer really takes the loss on, batch by batch, is the golden mask."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from train.sft import token_sets, trainer_of
-    from train.training import Work
+    from train.trainers.sft import token_sets, trainer_of
+    from train.trainers.training import Work
 
     rows = list(family_rows(family).values())
     model = LlamaForCausalLM(

@@ -13,9 +13,9 @@ from hub.records import Base
 from hub.registry import Registry
 from tests.train.conftest import make_settings
 from train.config import TrainConfig
-from train.launch import require_devices
 from train.progress import Progress
 from train.run import run_training
+from train.trainers.launch import require_devices
 
 ROOT = Path(__file__).parents[2]
 
@@ -45,7 +45,7 @@ def test_two_processes_train_one_adapter(
 
 SCRIPT = """
 import sys, threading, time
-from train.rank import die_with_reader
+from train.trainers.rank import die_with_reader
 threading.Thread(target=die_with_reader, args=(1,), daemon=True).start()
 print("here", flush=True)
 time.sleep(600)

@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 
 from hub.errors import InvalidData, UsageError
 from tests.train.conftest import chats, dataset
-from train.lint import Finding, lint
-from train.lint_tokens import histogram
-from train.rows import DataSet, Row
+from train.data.rows import DataSet, Row
+from train.linting.lint import Finding, lint
+from train.linting.tokens import histogram
 
 CLEAN = [tuple(message["content"] for message in row["messages"]) for row in chats(60)]
 

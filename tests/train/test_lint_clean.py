@@ -6,8 +6,8 @@ import random
 import pytest
 
 from tests.train.conftest import dataset
-from train.lint import lint
-from train.rows import DataSet
+from train.data.rows import DataSet
+from train.linting.lint import lint
 
 FIRMS = (
     "Acme GmbH", "Northwind Traders", "Müller & Söhne", "Contoso Ltd", "Blue River LLC",

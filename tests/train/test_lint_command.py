@@ -7,7 +7,7 @@ import pytest
 
 from tests.command import Hub
 from tests.train.conftest import Maker, chat, chats
-from train.lint_rules import RULES
+from train.linting.rules import RULES
 
 
 @pytest.fixture

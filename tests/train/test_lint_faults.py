@@ -4,9 +4,9 @@ import pytest
 
 from tests.train.conftest import dataset
 from tests.train.lint_corpus import CLEAN, FAULTS, LONG, SYSTEM, Fault, asking
-from train.lint import lint
-from train.lint_rules import RULES
-from train.rows import DataSet, Message, Row
+from train.data.rows import DataSet, Message, Row
+from train.linting.lint import lint
+from train.linting.rules import RULES
 
 HELD = dataset(("Is there a purple door on the moon?", "No."), name="held")
 

@@ -7,11 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.train.conftest import dataset
-from train.near import near_groups, near_key
-from train.near_index import MOST_COUNTED
-from train.normalise import input_key
-from train.rows import DataSet
-from train.split import place, split
+from train.data.near import near_groups, near_key
+from train.data.near_index import MOST_COUNTED
+from train.data.normalise import input_key
+from train.data.rows import DataSet
+from train.data.split import place, split
 
 WORDS = [f"{a}{b}{c}" for a in "bdfgklmnprst" for b in "aeiou" for c in "bdkmnst"]
 

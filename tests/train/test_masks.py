@@ -11,8 +11,8 @@ from hub.errors import InvalidData
 from hub.home import Home
 from tests.train.conftest import Maker, chat
 from tests.train.test_tokens import TURNS, weighted
-from train.masks import mask_of
-from train.tokens import ChatTokenizer
+from train.templates.masks import mask_of
+from train.templates.tokens import ChatTokenizer
 
 
 @pytest.mark.parametrize("weights", [(None, None), (0, None)])
@@ -20,7 +20,7 @@ def test_the_mask_is_the_labels_that_are_trained_on(
     model_folder: Path, weights: tuple[int | None, int | None]
 ) -> None:
     """Token by token the labels of the trainer's data set, an answer of weight 0 included."""
-    from train.sft import token_sets
+    from train.trainers.sft import token_sets
 
     chat, row = ChatTokenizer.load(str(model_folder)), weighted(*weights)
     given = token_sets(chat, [row], [])[0][0]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from train.overlap import COMMON, WINDOW, longest_overlaps
+from train.reporting.overlap import COMMON, WINDOW, longest_overlaps
 
 
 def tokens(count: int, seed: int) -> list[int]:

@@ -11,14 +11,14 @@ from hub.home import Home
 from hub.registry import Registry
 from tests.train.conftest import Maker, chat, chats, dataset
 from train.config import TrainConfig
-from train.lint import lint
-from train.overlong import Overlong, fitting
-from train.plan import planned, settled
+from train.data.rows import Message
+from train.linting.lint import lint
+from train.linting.overlong import Overlong, fitting
+from train.planning.plan import planned, settled
 from train.progress import Progress
-from train.rows import Message
 from train.run import run_training
-from train.sft import token_sets
-from train.tokens import ChatTokenizer
+from train.templates.tokens import ChatTokenizer
+from train.trainers.sft import token_sets
 
 ANSWER_LONG = chat("What of the long car?", "[Colour: red] It is red. " * 40)
 QUESTION_LONG = chat("What of the red car? " * 40, "[Colour: red] It is a red car.")

@@ -12,7 +12,7 @@ from hub.basefiles import read_base
 from hub.errors import AdapterRejected
 from hub.inspect import inspect_adapter
 from hub.records import Base
-from train.tokens import ChatTokenizer
+from train.templates.tokens import ChatTokenizer
 
 # peft warns of what these tests do on purpose.
 pytestmark = pytest.mark.filterwarnings("ignore")

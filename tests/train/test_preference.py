@@ -12,17 +12,17 @@ from hub.home import Home
 from hub.registry import Registry
 from tests.train.conftest import COLOURS, Maker, chats, make_rows, make_settings
 from tests.train.test_sft import Killed, hashes, ignore
-from train.checkpoints import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from train.config import Settings, TrainConfig
-from train.formats import read_dataset
-from train.loading import load_base, load_tuned
-from train.methods import require_fit
-from train.preference import encode_answer, label_weights, train_preference
-from train.preferred import answers_of, preference_facts, reference_answers, told
+from train.data.formats import read_dataset
+from train.data.rows import Message, Row
 from train.progress import Progress, TrainResult
-from train.rows import Message, Row
 from train.run import run_training
-from train.tokens import ChatTokenizer
+from train.templates.tokens import ChatTokenizer
+from train.trainers.checkpoints import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from train.trainers.loading import load_base, load_tuned
+from train.trainers.methods import require_fit
+from train.trainers.preference import encode_answer, label_weights, train_preference
+from train.trainers.preferred import answers_of, preference_facts, reference_answers, told
 
 RATE = 0.002
 

@@ -13,10 +13,10 @@ from hub.manifest import BaseIdentity
 from hub.records import Base, Run
 from tests.train.conftest import make_settings
 from train.config import Settings
-from train.estimate import Anatomy, estimate
-from train.findings import TokenStatistics
-from train.preflight import Preflight, preflight
-from train.room import Room, container_room
+from train.linting.findings import TokenStatistics
+from train.planning.estimate import Anatomy, estimate
+from train.planning.preflight import Preflight, preflight
+from train.planning.room import Room, container_room
 
 GB = 10**9
 LLAMA = {

@@ -8,15 +8,15 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 from tests.browser import find
-from train.examine import Examined
-from train.memorisation import Repeated
+from train.data.rows import Message, Row
 from train.progress import Point
-from train.report import render
-from train.report_chart import loss_chart
-from train.rows import Message, Row
-from train.samples import Sample
-from train.told import energy, forgetting, memorising
-from train.verdict import verdict
+from train.reporting.chart import loss_chart
+from train.reporting.examine import Examined
+from train.reporting.memorisation import Repeated
+from train.reporting.report import render
+from train.reporting.samples import Sample
+from train.reporting.told import energy, forgetting, memorising
+from train.reporting.verdict import verdict
 
 NASTY = "<script>alert('x')</script> & \"quotes\""
 LINEAGE: dict[str, Any] = {

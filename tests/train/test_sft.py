@@ -18,13 +18,13 @@ from safetensors.torch import load_file
 
 from hub.errors import BaseError, TrainingError
 from tests.train.conftest import make_rows, make_settings
-from train.checkpoints import ADAPTER_CONFIG, ADAPTER_WEIGHTS, newest, reached
-from train.effect import EffectMeter
-from train.lora import lora_model
+from train.data.rows import Message
 from train.progress import Progress, TrainResult
-from train.rows import Message
+from train.reporting.effect import EffectMeter
 from train.runtime import ready
-from train.sft import train_sft
+from train.trainers.checkpoints import ADAPTER_CONFIG, ADAPTER_WEIGHTS, newest, reached
+from train.trainers.lora import lora_model
+from train.trainers.sft import train_sft
 
 
 def hashes(adapter: Path) -> dict[str, str]:
@@ -131,7 +131,7 @@ from tests.train.conftest import make_rows, make_settings
 from train.runtime import ready
 ready(quantize=False)
 from train.runtime import ready
-from train.sft import train_sft
+from train.trainers.sft import train_sft
 def die(progress):
     if progress.step == 7:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -240,7 +240,7 @@ def test_running_out_of_memory_says_what_to_lower(trained: Trained, tmp_path: Pa
 
 def test_a_loss_that_is_no_number_ends_the_run(trained: Trained, tmp_path: Path) -> None:
     """Diverged training is an error that names the learning rate, not an adapter of NaN."""
-    from train import sft
+    from train.trainers import sft
 
     class Diverged(sft.SFTTrainer):  # type: ignore[misc,name-defined]
         def compute_loss(self, *args: object, **kwargs: object) -> torch.Tensor:

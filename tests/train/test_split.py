@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 
 from hub.errors import InvalidConfig
 from tests.train.conftest import dataset
-from train.normalise import input_key
-from train.rows import DataSet
-from train.split import MIN_ROWS, split
+from train.data.normalise import input_key
+from train.data.rows import DataSet
+from train.data.split import MIN_ROWS, split
 
 QUESTIONS = st.lists(
     st.tuples(st.sampled_from("abcdefghij"), st.integers(0, 30)).map(lambda p: f"{p[0]} {p[1]}?"),

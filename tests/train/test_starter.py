@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from hub.errors import BaseError, InvalidConfig
-from train.starter import StarterConfig, build_starter
-from train.starter_model import new_model
+from train.starter.build import StarterConfig, build_starter
+from train.starter.model import new_model
 
 TINY = StarterConfig(
     vocabulary=600,
@@ -69,7 +69,7 @@ def test_copy_heads_copy_before_any_training(monkeypatch: pytest.MonkeyPatch) ->
             )
 
     assert induction_accuracy(fresh(), 2048) > 0.8
-    monkeypatch.setattr("train.starter_model.set_copy_heads", lambda model: None)
+    monkeypatch.setattr("train.starter.model.set_copy_heads", lambda model: None)
     assert induction_accuracy(fresh(), 2048) < 0.05
 
 
@@ -117,7 +117,7 @@ def test_what_cannot_be_built_is_refused_before_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A seed that is no seed and a folder that can't be written cost no minute of training."""
-    monkeypatch.setattr("train.starter.corpus", lambda count, seed: pytest.fail("it began"))
+    monkeypatch.setattr("train.starter.build.corpus", lambda count, seed: pytest.fail("it began"))
     for seed in (-1, 2**32):
         with pytest.raises(InvalidConfig, match=f"seed: {seed}"):
             build_starter(tmp_path / "base", seed=seed, config=TINY)

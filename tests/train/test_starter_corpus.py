@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from train.normalise import normalised
-from train.starter_corpus import SUGGESTED_PROMPTS, corpus
+from train.data.normalise import normalised
+from train.starter.corpus import SUGGESTED_PROMPTS, corpus
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 TASKS = ("support", "payments")

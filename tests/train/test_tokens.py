@@ -9,8 +9,8 @@ import pytest
 
 from hub.errors import BaseError, InvalidConfig, InvalidData
 from tests.train.conftest import TEMPLATE
-from train.rows import Message, Row
-from train.tokens import ChatTokenizer
+from train.data.rows import Message, Row
+from train.templates.tokens import ChatTokenizer
 
 TURNS = Row(
     1,

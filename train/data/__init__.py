@@ -1,0 +1,1 @@
+"""Files and rows: what is read, written, converted and split. Judges no row; knows no tokens."""

@@ -1,0 +1,1 @@
+"""The small base that `hub base starter` builds, its words and its texts."""
