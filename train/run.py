@@ -139,6 +139,7 @@ def _train(
     from train.reporting.energy import EnergyMeter
     from train.reporting.examine import examine
     from train.reporting.report import finish_report
+    from train.reporting.verdict import diverged
     from train.templates.tokens import ChatTokenizer
     from train.trainers.loading import device
 
@@ -157,6 +158,9 @@ def _train(
             progress=progress,
             parent=inputs.parent_folder,
         )
+    if worse := diverged(made.result.history):
+        hint = f"Lower learning_rate (now {settings.learning_rate:g})."
+        raise TrainingError(worse, hint=hint)
     for line in made.notes:
         progress(Progress("checking", note=line))
     progress(Progress("checking"))

@@ -80,7 +80,7 @@ def test_the_system_prompt_does_not_make_rows_alike() -> None:
     assert len(set(near_groups(rows))) == len({input_key(row) for row in rows})
 
 
-@given(seed=st.integers(0, 10_000), before=st.integers(0, 15), added=st.integers(0, 15))
+@given(seed=st.integers(0, 10_000), before=st.integers(0, 10), added=st.integers(0, 10))
 @settings(max_examples=60, deadline=None)
 def test_appended_rows_move_no_group_down(seed: int, before: int, added: int) -> None:
     """Rows keep their group when others come, or its place in a split rises: none that was trained
@@ -93,6 +93,23 @@ def test_appended_rows_move_no_group_down(seed: int, before: int, added: int) ->
     for old, new in zip(near_groups(early.rows), near_groups(late.rows), strict=False):
         assert place(new) >= place(old)
     assert [*map(near_key(late.rows), late.rows)] == near_groups(late.rows)
+
+
+@pytest.mark.parametrize("others", [0, 20])
+def test_a_form_filled_in_many_times_is_validated_on_by_its_share(others: int) -> None:
+    """200 invoices that differ in numbers alone, by themselves or with other questions: about a
+    tenth of them validates, and the same invoice twice stays together."""
+    chance = random.Random(7)
+    forms = [
+        f"Invoice no. {chance.randrange(10**6)} to the customer {chance.randrange(10**4)} about "
+        f"{chance.randrange(1000)} euros, to be paid within 30 days."
+        for _ in range(200)
+    ]
+    data = questions(*forms, *forms[:10], *(sentence(chance, 16) for _ in range(others)))
+    validation = split(data, validation=0.1, key=near_key(data.rows))[1]
+    assert 10 <= len(validation) <= 35
+    number = {row.number for row in validation.rows}
+    assert all((at in number) == (at + 200 in number) for at in range(1, 11))
 
 
 def test_a_split_tears_no_group_apart() -> None:

@@ -16,7 +16,7 @@ from train.reporting.memorisation import Repeated
 from train.reporting.report import render
 from train.reporting.samples import Sample
 from train.reporting.told import energy, forgetting, memorising
-from train.reporting.verdict import verdict
+from train.reporting.verdict import diverged, verdict
 
 NASTY = "<script>alert('x')</script> & \"quotes\""
 LINEAGE: dict[str, Any] = {
@@ -184,18 +184,31 @@ def level(*losses: float) -> list[Point]:
         (curve(2.0, 1.0, 1.5), "overfits", "rose after it, which is overfitting"),
         (gap(2.0, 1.0, 0.995), "overfits", "much better than new ones"),
         (gap(2.0), "overfits", "much better than new ones"),
-        ([Point(1, 0.2, 2.0, None), *curve(9.0, 5.0, 7.0)], "diverged", "Lower learning_rate"),
         ([Point(1, 0.2, 2.0, None), *curve(9.0, 5.0, 2.2)], "underfits", "hardly anything"),
-        ([Point(n, n / 4, 4.0 + n, None) for n in (-2, 2, 3, 4)], "diverged", "the model worse"),
         ([Point(1, 0.2, 1.0, None), *gap(3.0, 2.0, 1.9)], "overfits", "better than new ones"),
     ],
 )
 def test_verdict_follows_the_curve(history: list[Point], kind: str, words: str) -> None:
-    """Diverging, overfitting, underfitting, fitting or unknown: the verdict says which,
-    and why."""
+    """Overfitting, underfitting, fitting or unknown: the verdict says which, and why."""
     given = verdict(history)
     assert given.kind == kind
     assert words in given.words
+
+
+@pytest.mark.parametrize(
+    ("history", "worse"),
+    [
+        ([Point(1, 0.2, 2.0, None), *curve(9.0, 5.0, 7.0)], True),
+        ([Point(n, n / 4, 4.0 + n, None) for n in (-2, 2, 3, 4)], True),
+        ([Point(1, 0.2, 2.0, None), *curve(9.0, 5.0, 2.2)], False),
+        (curve(2.0, 1.0, 1.5), False),
+    ],
+)
+def test_a_training_that_ends_above_its_first_loss_has_diverged(
+    history: list[Point], worse: bool
+) -> None:
+    """In the last quarter of its steps, and each time that it was validated."""
+    assert bool(diverged(history)) is worse
 
 
 def with_memorised(**changes: Any) -> Any:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from hub.basefiles import read_base
+from hub.cli.trained import register_base
 from hub.errors import (
     AdapterRejected,
     Conflict,
@@ -265,13 +266,20 @@ def test_a_run_whose_process_died_is_interrupted(
         run_training(registry, home, asked, progress=ignore, resume=replace(blank, pid=os.getpid()))
 
 
-def test_a_training_that_changes_nothing_fails(
-    registry: Registry, home: Home, asked: TrainConfig
+@pytest.mark.parametrize(("rate", "said"), [(1e-12, "changes nothing"), (1.0, "diverged")])
+def test_a_training_that_changes_nothing_or_makes_it_worse_fails(
+    registry: Registry, home: Home, asked: TrainConfig, rate: float, said: str
 ) -> None:
-    """A rate too small to matter ends in an error that says so, not in a finished run."""
-    config = asked.model_copy(update={"learning_rate": 1e-12, "epochs": 1})
-    with pytest.raises(TrainingError, match="changes nothing") as refusal:
-        run_training(registry, home, config, progress=ignore)
+    """A rate too small to matter, or so large that the loss ends far above that of a base which
+    knew the task, ends in an error that says so, not in a run that could be published."""
+    changes = {"learning_rate": rate, "epochs": 1, "report_prompts": 0}
+    if said == "diverged":
+        whole = {"method": "full", "learning_rate": 5e-3, "publish_as": "base", "rank": None}
+        known = asked.model_copy(update={**changes, **whole, "epochs": 3})
+        run = run_training(registry, home, known, progress=ignore)
+        changes["base"] = register_base(registry, home, run).name
+        changes["adapter"] = "worse"
+    with pytest.raises(TrainingError, match=said) as refusal:
+        run_training(registry, home, asked.model_copy(update=changes), progress=ignore)
     assert "learning_rate" in (refusal.value.hint or "")
-    (run,) = registry.ledger.runs()
-    assert run.status == "failed"
+    assert registry.ledger.runs()[0].status == "failed"

@@ -7,13 +7,17 @@ question of 15 words that is one word changed, in one of 50 words three. Texts a
 Candidates come from `train.data.near_index`, and each pair is then compared exactly, so nothing is
 called near that is not.
 
-Three things that texts do, and what follows:
+Four things that texts do, and what follows:
 
 - *Templates*: shingles that stand in over a tenth of the inputs (and in 20 or more) say nothing of
   which row it is, so they don't count. Without this, all rows under one long instruction would be
   one group.
 - *Short inputs* (under 8 words, or with less than that left of a template): near means equal, as
   `train.data.normalise` defines it. "What is 12 * 7" is not near "what is 12 * 8".
+- *Forms*: a group of over a tenth of the rows (and of over 20) is one text with other numbers or
+  names filled in, as invoices are, and not one row again and again. Held together it would be
+  validated on as a whole or not at all, so there a row is near only to those that ask the same to
+  the letter.
 - *Crowds*: an input that has 8 near ones before it, or over 100 that are half alike, is not offered
   to later inputs. This bounds the work on any data; what is missed is one near input among many.
 
@@ -22,12 +26,13 @@ Importing this module imports no library.
 
 import re
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from train.data.near_index import index_of
-from train.data.normalise import input_key
+from train.data.normalise import input_key, input_text
 from train.data.rows import Row
 
 if TYPE_CHECKING:
@@ -49,7 +54,8 @@ def near_groups(rows: Sequence[Row]) -> list[str]:
     The key is the `input_key` of the group's first row, so it stays when rows are appended. Where
     an appended row is near two groups, they become one under that of their keys which has the
     higher sha256: with a side chosen by "below a share validates" (`train.data.split`), no row
-    moves from training to validation. What can move others is only a template that becomes common.
+    moves from training to validation. What can move others is only a template, or a form, that
+    becomes common.
     """
     keys = [input_key(row) for row in rows]
     distinct = list(dict.fromkeys(keys))
@@ -67,13 +73,18 @@ def near_groups(rows: Sequence[Row]) -> list[str]:
             if roots:
                 group[other] = roots[-1]
     names = {key: distinct[root(at)] for at, key in enumerate(distinct)}
-    return [names[key] for key in keys]
+    sizes = Counter(names[key] for key in keys)
+    most = max(_COMMON_LEAST, _COMMON_SHARE * len(rows))
+    return [
+        names[key] if sizes[names[key]] <= most else input_text(row)
+        for key, row in zip(keys, rows, strict=True)
+    ]
 
 
 def near_key(rows: Sequence[Row]) -> Callable[[Row], str]:
     """`near_groups` as the key of `train.data.split.split`; for these rows only."""
-    groups = dict(zip(map(input_key, rows), near_groups(rows), strict=True))
-    return lambda row: groups[input_key(row)]
+    groups = dict(zip(map(input_text, rows), near_groups(rows), strict=True))
+    return lambda row: groups[input_text(row)]
 
 
 def near_earlier(keys: Sequence[str]) -> list[list[int]]:

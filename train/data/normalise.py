@@ -1,7 +1,8 @@
 """When two texts are nearly the same: equal but for case, punctuation, spacing and digits.
 
 One definition, used by the lint (near duplicates, leakage) and by the split, so that what the lint
-calls a leak is what the split never makes. It looks at one row at a time, so what it says of a row
+calls a leak is what the split never makes, but among the rows of a form (`train.data.near`). It
+looks at one row at a time, so what it says of a row
 does not change when others are added.
 
 Absent on purpose: similarity of texts that differ in words (MinHash).
@@ -34,6 +35,11 @@ def normalised(text: str) -> str:
 def input_key(row: Row) -> str:
     """What is asked in a row: every message before the answer, with its role."""
     return _key(row.prompt)
+
+
+def input_text(row: Row) -> str:
+    """As `input_key`, to the letter: other numbers are another question."""
+    return "\x1e".join(f"{message.role}\x1f{message.content}" for message in row.prompt)
 
 
 def _key(messages: tuple[Message, ...]) -> str:

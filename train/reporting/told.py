@@ -14,7 +14,6 @@ State = Literal["good", "bad", "open"]
 
 _KNOWN_VERDICTS: dict[str, State] = {
     "fits": "good",
-    "diverged": "bad",
     "overfits": "bad",
     "underfits": "bad",
 }

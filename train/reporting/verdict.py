@@ -1,10 +1,11 @@
 """How a training went, in a sentence: read from the losses alone.
 
-    diverged   the losses ended well above the one that training began with
     overfits   validation got worse while training went on, or is several times the training loss
     underfits  validation was still falling at the end, or has hardly fallen at all
     fits       it fell and levelled off
     unknown    nothing was validated, or once only
+
+A training that diverged (`diverged`) has no verdict: it fails, and nothing is made of it.
 
 Absent on purpose: whether the adapter is any good. That takes held-out rows and a server.
 """
@@ -15,7 +16,7 @@ from typing import Literal
 
 from train.progress import Point
 
-Kind = Literal["diverged", "overfits", "underfits", "fits", "unknown"]
+Kind = Literal["overfits", "underfits", "fits", "unknown"]
 
 # A fall of the last step by less than this share of the loss counts as level.
 _LEVEL = 0.02
@@ -43,8 +44,6 @@ def verdict(history: Sequence[Point]) -> Verdict:
         for point in history
         if point.validation_loss is not None
     ]
-    if diverged := _diverged(history):
-        return Verdict("diverged", diverged)
     if not evaluations:
         return Verdict(
             "unknown",
@@ -78,18 +77,18 @@ def verdict(history: Sequence[Point]) -> Verdict:
     return Verdict("fits", _course(evaluations, epoch, best))
 
 
-def _diverged(history: Sequence[Point]) -> str:
-    """A sentence where the losses were well above the first one: all of the last quarter, and, of
-    those to validate on, every one."""
+def diverged(history: Sequence[Point]) -> str | None:
+    """What happened, where the losses were well above the first one: all of the last quarter, and,
+    of those to validate on, every one."""
     trained = [point.loss for point in history if point.loss is not None]
     if len(trained) < _FEWEST or trained[0] <= _LEVEL:
-        return ""
+        return None
     validated = [p.validation_loss for p in history if p.validation_loss is not None]
     if min([*trained[-(len(trained) // 4) :], *validated]) < _WORSE * trained[0]:
-        return ""
+        return None
     return (
-        f"The loss began at {trained[0]:.3g} and ended at {trained[-1]:.3g}: training made the "
-        "model worse. Lower learning_rate."
+        f"the training diverged: the loss began at {trained[0]:.3g} and ended at {trained[-1]:.3g},"
+        " so the model is worse than before"
     )
 
 
