@@ -9,7 +9,7 @@ import click
 
 from hub.cli.data_options import map_option
 from hub.cli.output import hint, json_option, note, print_json
-from hub.cli.trained import finish, finish_sweep
+from hub.cli.trained import finish, finish_sweep, what_next
 from hub.cli.training_bar import TrainingBar
 from hub.errors import InvalidConfig, RunStopped, UsageError
 
@@ -222,7 +222,7 @@ def resume_run(registry: "Registry", home: "Home", run: "Run", *, as_json: bool)
             return
         raise UsageError(
             f"the run {run.id} is finished",
-            hint=f"Publish it: `hub publish {run.adapter} {run.id}`.",
+            hint=what_next(registry, home, run),
         )
     # The rest of what the run was told is in its own record.
     kept = ("adapter", "data", "heldout", "columns", "base", "method", "continue_from",

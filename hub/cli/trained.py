@@ -1,5 +1,7 @@
 """What a training made, said and published: `hub train` and `hub runs resume` end here."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,6 +14,8 @@ if TYPE_CHECKING:
     from hub.records import Base, Run
     from hub.registry import Registry
     from train.sweep import Outcome
+
+_INTERRUPTED = 130
 
 
 def finish(
@@ -47,12 +51,39 @@ def finish(
         _finish_base(registry, home, run, no_publish=no_publish, as_json=as_json, facts=facts)
     elif not no_publish:
         here = LocalHub(home, registry, ModelEffect())
-        report_published(publish_run(here, here, run), as_json, facts)
+        with _publishing(run, as_json):
+            published = publish_run(here, here, run)
+        report_published(published, as_json, facts)
     elif as_json:
         print_json(facts)
     else:
         click.echo(f"run {run.id}")
-        hint(f"Next: `hub publish {run.adapter} {run.id}`.")
+        hint(what_next(registry, home, run))
+
+
+def what_next(registry: "Registry", home: "Home", run: "Run") -> str:
+    """What has become of a finished run, or what is left to do with it."""
+    for event in registry.ledger.events(run.id):
+        if event.kind == "published":
+            name = event.data.get("version") or event.data["base"]
+            return f"It is published: {name}."
+    if run.config.get("publish_as") == "base":
+        folder, name = home.runs / run.id / "model", run.config["new_base"]
+        return f"Next: `hub base add {folder} --name {name}`."
+    return f"Next: `hub publish {run.adapter} {run.id}`."
+
+
+@contextmanager
+def _publishing(run: "Run", as_json: bool) -> Iterator[None]:
+    """Ctrl-C in it leaves a finished run that is published or not, and never a half of it."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        note(f"interrupted while the run {run.id} was being published; its training is finished")
+        hint(f"`hub runs resume {run.id}` publishes it, if it was not.")
+        if as_json:
+            print_json({"run": run.id, "state": "finished"})
+        raise click.exceptions.Exit(_INTERRUPTED) from error
 
 
 def finish_sweep(registry: "Registry", home: "Home", outcome: "Outcome", *, as_json: bool) -> None:
@@ -111,10 +142,11 @@ def _finish_base(
             print_json({**facts, "model": str(folder)})
             return
         click.echo(f"run {run.id}")
-        hint(f"Next: `hub base add {folder} --name {run.config['new_base']}`.")
+        hint(what_next(registry, home, run))
         return
-    base = register_base(registry, home, run)
-    registry.ledger.add_event(run.id, "published", {"base": base.name})
+    with _publishing(run, as_json):
+        base = register_base(registry, home, run)
+        registry.ledger.add_event(run.id, "published", {"base": base.name})
     if as_json:
         print_json({**facts, "base": base.name, "digest": base.digest, "source": base.source})
         return

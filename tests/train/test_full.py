@@ -23,7 +23,7 @@ from train.run import run_training
 from train.templates.tokens import ChatTokenizer
 from train.trainers.checkpoints import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from train.trainers.factor import compare, factor, told
-from train.trainers.full import require_room, train_full
+from train.trainers.full import require_disk, train_full
 from train.trainers.loading import load_base
 from train.trainers.losses import loss_on
 
@@ -127,15 +127,14 @@ def test_its_loss_is_compared_and_a_useless_one_refused(trained: Trained, tmp_pa
         compare(settings, trained.base, folder, tmp_path / "a", trained.rows[1])
 
 
-def test_a_base_that_would_not_fit_is_refused(tmp_path: Path) -> None:
-    """With the estimate of memory and what there is, before anything is loaded."""
+def test_a_base_whose_checkpoints_would_not_fit_is_refused(tmp_path: Path) -> None:
+    """With what they take and what there is, before anything is loaded."""
     with pytest.raises(InvalidConfig) as refusal:
-        require_room(full(), 10**12, tmp_path)
-    memory, disk = refusal.value.problems
-    assert "1,000,000 M parameters takes about 16,000.0 GB of memory" in memory
-    assert "method sft" in memory
-    assert "checkpoints" in disk
-    require_room(full(), 10_000, tmp_path)
+        require_disk(full(), 10**12, tmp_path)
+    (disk,) = refusal.value.problems
+    assert "checkpoints take about 36,000.0 GB" in disk
+    assert "method sft" in disk
+    require_disk(full(), 10_000, tmp_path)
 
 
 def test_a_run_publishes_the_factored_adapter(

@@ -122,9 +122,9 @@ def _settled(
 
         require_devices(settings, torch.cuda.device_count())
     if settings.method == "full":
-        from train.trainers.full import require_room
+        from train.trainers.full import require_disk
 
-        require_room(settings, facts.parameters, home.runs)
+        require_disk(settings, facts.parameters, home.runs)
     # Again, now that the tokens are counted, of the rows that are left: the preset may be another.
     left = len(fitting(inputs.dataset, report, settings.overlong))
     return _settle(config, inputs, facts, left, report.tokens), report

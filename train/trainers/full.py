@@ -25,11 +25,10 @@ from train.progress import Progress, Report, TrainResult
 from train.runtime import quiet
 from train.templates.tokens import ChatTokenizer
 from train.trainers.checkpoints import began
-from train.trainers.loading import device, load_base, put_on
+from train.trainers.loading import load_base, put_on
 from train.trainers.sft import token_sets, trainer_of
 from train.trainers.training import Prepared, Work, carry_out
 
-BYTES_A_PARAMETER = 16  # float32: the weight, its gradient, Adam's two moments
 _BYTES_ON_DISK = 36  # two checkpoints and one that is being written, of weight and moments
 _GIGABYTE = 1e9
 
@@ -105,39 +104,22 @@ def prepare_full(
     return Prepared(work, build, export)
 
 
-def require_room(settings: Settings, parameters: int, runs: Path) -> None:
-    """Refuse a base whose training would not fit into memory or on the disk.
+def require_disk(settings: Settings, parameters: int, runs: Path) -> None:
+    """Refuse a base whose checkpoints would not fit on the disk; for the memory see
+    `train.planning.preflight`.
 
     Raises:
         InvalidConfig: with the estimate, what there is, and what to do.
     """
-    needed, there = parameters * BYTES_A_PARAMETER, _memory()
-    problems = []
-    if needed > there:
-        problems.append(
-            f"method: full fine-tuning of {parameters / 1e6:,.0f} M parameters takes about"
-            f" {needed / _GIGABYTE:,.1f} GB of memory ({BYTES_A_PARAMETER} bytes a parameter, and"
-            f" activations), and {there / _GIGABYTE:,.1f} GB are free; use method sft, which trains"
-            " an adapter alone, or a smaller base"
-        )
     place = runs if runs.is_dir() else runs.parent
     disk, free = parameters * _BYTES_ON_DISK, shutil.disk_usage(place).free
     if disk > free:
-        problems.append(
+        problem = (
             f"method: its checkpoints take about {disk / _GIGABYTE:,.1f} GB, and"
-            f" {free / _GIGABYTE:,.1f} GB are free in {runs}"
+            f" {free / _GIGABYTE:,.1f} GB are free in {runs}; use method sft, which trains an"
+            " adapter alone, or make room"
         )
-    if problems:
-        raise InvalidConfig(problems, where=f"base {settings.base}")
-
-
-def _memory() -> int:
-    """Free bytes on the device that will train."""
-    if device().type == "cuda":
-        return int(torch.cuda.mem_get_info()[0])
-    import psutil  # type: ignore[import-untyped]  # comes with accelerate
-
-    return int(psutil.virtual_memory().available)
+        raise InvalidConfig([problem], where=f"base {settings.base}")
 
 
 def _model_folder(checkpoint: Path, base: Path, out: Path) -> Path:
