@@ -103,7 +103,7 @@ async def asked(served: Server, churned: Churned, seconds: float) -> None:
 
         async def by_number() -> Answer:
             # Some of them are new to both engines; the rest are loaded already, or were.
-            number = draw.choice(sorted(churned.record.words)[-40:-1])
+            number = draw.choice(published(churned.record)[-40:])
             return await through.chat(f"{ADAPTER}@{number}", TOKENS)
 
         def over() -> bool:
@@ -122,6 +122,11 @@ async def asked(served: Server, churned: Churned, seconds: float) -> None:
     churned.lives = {engine: int(value) for engine, value in told["hub_engine_lives_total"].items()}
 
 
+def published(record: Record) -> list[int]:
+    """All numbers but the last, which may be in the making: its word is noted before it is."""
+    return sorted(record.words)[:-1]
+
+
 async def all_up(served: Asker) -> None:
     """Raises TimeoutError when an engine that was killed does not come back."""
     async with asyncio.timeout(300):
@@ -138,7 +143,7 @@ async def killed(served: Server, through: Asker, churned: Churned, end: float) -
     due = perf_counter() + KILL_EVERY_S / 2
     while due < end:
         await asyncio.sleep(due - perf_counter())
-        numbers = sorted(churned.record.words)[-CAUGHT:]
+        numbers = published(churned.record)[-CAUGHT:]
         begun = [asyncio.Event() for _ in numbers]
         asked = [
             asyncio.create_task(through.chat(f"{ADAPTER}@{number}", CAUGHT_TOKENS, begun=event))
