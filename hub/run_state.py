@@ -68,7 +68,9 @@ def locked(folder: Path) -> Iterator[None]:
             except OSError as error:
                 if left == 0:
                     raise Conflict(
-                        "another process is working on this run", where=str(folder)
+                        "another process is working on this run",
+                        where=str(folder),
+                        hint=f"`hub runs watch {folder.name}` follows it.",
                     ) from error
                 time.sleep(_PAUSE_S)
         yield

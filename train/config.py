@@ -367,7 +367,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     import yaml  # comes with transformers; the light commands never get here
 
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        raw = yaml.safe_load(text)
     except OSError as error:
         raise InvalidData(f"can't be read: {error.strerror}", where=str(path)) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -379,4 +380,12 @@ def read_yaml(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(raw, dict):
         raise InvalidData("the file must be a list of `setting: value` lines", where=str(path))
+    first: dict[str, int] = {}  # YAML takes the last of several without a word
+    document = yaml.compose(text, Loader=yaml.SafeLoader)
+    assert isinstance(document, yaml.MappingNode)  # as a dict was made of it
+    for key, _ in document.value:
+        line = key.start_mark.line + 1
+        if (before := first.setdefault(str(key.value), line)) != line:
+            where = f"{path}, line {line}"
+            raise InvalidData(f"{key.value} is set already, on line {before}", where=where)
     return {str(key): value for key, value in raw.items()}

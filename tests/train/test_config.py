@@ -45,7 +45,11 @@ def test_flags_win_over_the_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "reason"),
-    [("a: [", "not valid YAML"), ("- a\n", "`setting: value`")],
+    [
+        ("a: [", "not valid YAML"),
+        ("- a\n", "`setting: value`"),
+        ("rank: 8\nseed: 1\nrank: 16\n", "rank is set already, on line 1"),
+    ],
 )
 def test_unreadable_files_are_refused(tmp_path: Path, text: str, reason: str) -> None:
     """A file that is not a mapping in YAML is refused with its name."""

@@ -27,9 +27,10 @@ def test_a_finished_run_that_was_not_published_is_published_once(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(Exit) as stopped:
+    with monkeypatch.context() as patch:
         patch.setattr("hub.store.Store.place", interrupt)
-        resume_run(registry, home, run, as_json=False)
+        with pytest.raises(Exit) as stopped:
+            resume_run(registry, home, run, as_json=False)
     assert stopped.value.exit_code == 130
     assert f"`hub runs resume {run.id}` publishes it" in capsys.readouterr().err
     resume_run(registry, home, run, as_json=True)

@@ -274,7 +274,10 @@ def test_row_that_the_template_refuses_counts_as_nothing(
 def test_folder_without_tokenizer_or_template_is_refused(
     model_folder: Path, tmp_path: Path
 ) -> None:
-    """Neither an empty folder nor a base without a chat template gets as far as training."""
+    """Neither no folder, nor an empty one, nor a base without a chat template gets as far as
+    training."""
+    with pytest.raises(BaseError, match="the base's folder is gone"):
+        ChatTokenizer.load(str(tmp_path / "gone"))
     with pytest.raises(BaseError, match="tokenizer can't be loaded"):
         ChatTokenizer.load(str(tmp_path))
     folder = Path(with_template(model_folder, tmp_path, ""))

@@ -15,6 +15,7 @@ Importing this module imports no library; loading a tokenizer does.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from hub.errors import BaseError, InvalidData
@@ -67,6 +68,12 @@ class ChatTokenizer:
         """
         from transformers import AutoTokenizer
 
+        if not Path(source).is_dir():  # transformers would take it for a name on the Hub
+            raise BaseError(
+                "the base's folder is gone",
+                where=source,
+                hint="Put it back, or add the base again from where it is: `hub base add FOLDER`.",
+            )
         try:
             with quiet():
                 tokenizer = AutoTokenizer.from_pretrained(source)
