@@ -371,10 +371,13 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raw = yaml.safe_load(text)
     except OSError as error:
         raise InvalidData(f"can't be read: {error.strerror}", where=str(path)) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise InvalidData("not valid YAML: it is not UTF-8 text", where=str(path)) from error
+    # PyYAML lets through what a date that is none, or too deep a nesting, raises.
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}, line {mark.line + 1}" if mark else str(path)
-        reason = getattr(error, "problem", None) or "it is not UTF-8 text"
+        reason = getattr(error, "problem", None) or error
         raise InvalidData(f"not valid YAML: {reason}", where=where) from error
     if raw is None:
         return {}

@@ -48,6 +48,8 @@ def test_flags_win_over_the_file(tmp_path: Path) -> None:
     [
         ("a: [", "not valid YAML"),
         ("- a\n", "`setting: value`"),
+        ("adapter: 2026-13-45\n", "month must be in"),
+        (f"rank: {'[' * 5000}", "recursion depth"),
         ("rank: 8\nseed: 1\nrank: 16\n", "rank is set already, on line 1"),
     ],
 )
